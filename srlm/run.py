@@ -1,0 +1,301 @@
+"""The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
+
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`. Its digest covers the settings
+that it reads and the digests of its inputs; its `done` mark is written after its files. A dead owner leaves a
+partial stage behind, which the next `srlm iterate` takes up again.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from srlm.config import FORMAT, Config, flat, load_config
+from srlm.errors import UserError
+from srlm.prompts import Templates
+from srlm.store import digest, file_digest, read_json, write_json
+
+SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")
+State = Literal["done", "partial", "owed", "stale"]
+Status = Literal["running", "done", "failed", "interrupted"]
+
+
+class StageRecord(BaseModel):
+    """What run.json keeps of a stage: status, times, what it was made from and how it was launched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status
+    digest: str
+    settings: dict[str, Any]  # the settings it read, dotted
+    inputs: dict[str, str]  # input -> digest
+    started: str
+    seconds: float = 0.0  # over all attempts
+    attempts: int = 1
+    info: dict[str, Any] = {}  # what the stage reports: how it was launched, the reference model, counts, seconds
+
+
+class RunRecord(BaseModel):
+    """run.json: what made this run, and the record of each stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    created: str
+    versions: dict[str, str]
+    arguments: dict[str, Any]  # of `srlm init`
+    seed_digests: dict[str, str]  # seed file -> digest as split at init
+    settings: dict[str, Any]  # all settings as last accepted, dotted
+    changes: list[dict[str, Any]] = []  # accepted changes of settings
+    stages: dict[str, StageRecord] = {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work: its name, the config tables it reads, its inputs (stages, seed files, templates), its files."""
+
+    name: str
+    tables: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # relative to the run folder
+
+    @property
+    def t(self) -> int:
+        """The number of the model it belongs to."""
+        return int(self.name[1:].split("/")[0])
+
+    @property
+    def part(self) -> Any:
+        """What it does: train, eval, aift or pairs."""
+        return self.name.split("/")[1]
+
+
+def stages_of(n: int) -> list[Stage]:
+    """All stages that bring a run to M_n, in the order they are run."""
+    judged = ("model", "rollout", "judge")
+    result = []
+    for t in range(n + 1):
+        made = (f"M{t}/train",) if t else ()
+        if t == 1:
+            result.append(_train(t, "sft", ("seed/ift", "seed/eft", "prompts/judge")))
+        elif t > 1:
+            result.append(_train(t, "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
+        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge")
+        files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
+        result.append(Stage(f"M{t}/eval", ("run", *judged, "eval"), (*made, *held_out), files))
+        if 0 < t < n:
+            aift = (*made, "seed/ift", *held_out, "prompts/instruction")
+            rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
+            result.append(Stage(f"M{t}/aift", ("run", *judged, "instructions"), aift, rows))
+            pairs = (f"M{t}/aift/pairs.jsonl", f"M{t}/aift/dropped.jsonl")
+            result.append(Stage(f"M{t}/pairs", ("pairs",), (f"M{t}/aift",), pairs))
+    return result
+
+
+def _train(t: int, algorithm: str, inputs: tuple[str, ...]) -> Stage:
+    files = tuple(f"M{t}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
+    return Stage(f"M{t}/train", ("run", "model", "train", algorithm), inputs, files)
+
+
+class Run:
+    """An existing run folder, opened. Raises UserError where there is none or it is broken."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if not (root / "run.json").is_file():
+            raise UserError(f"{root}: no run folder", "make one with `srlm init`, or name it with --run")
+        self.config: Config = load_config(root / "config.toml")
+        found = read_json(root / "run.json")
+        if found.get("format", 0) > FORMAT:
+            raise UserError(f"{root}: run folder of format {found['format']}, this srlm knows {FORMAT}", "upgrade srlm")
+        self.record = RunRecord.model_validate(found)
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The run's own copy of the prompt templates."""
+        return Templates(self.root / "prompts")
+
+    def folder(self, t: int) -> Path:
+        """M_t's folder."""
+        return self.root / f"M{t}"
+
+    def aift(self, t: int) -> Path:
+        """The folder of what M_t made to train M_{t+1}."""
+        return self.folder(t) / "aift"
+
+    def model(self, t: int) -> str:
+        """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights."""
+        return str(self.folder(t) / "model") if t else self.config.model.path
+
+    def seed(self, name: str) -> Path:
+        """One of the seed files: ift, eft, held_out_eft, eval_prompts."""
+        return self.root / "seed" / f"{name}.jsonl"
+
+    def log(self, name: str) -> Path:
+        """The log file of a child process; the folder is made."""
+        (self.root / "logs").mkdir(exist_ok=True)
+        return self.root / "logs" / f"{name}.log"
+
+    # --- which stage is owed -------------------------------------------------------------------------------------
+
+    def settings_of(self, stage: Stage) -> dict[str, Any]:
+        """The settings that the stage's digest covers, dotted."""
+        values = flat(self.config, free=False)
+        return {key: value for key, value in values.items() if key.split(".")[0] in stage.tables}
+
+    def inputs_of(self, stage: Stage) -> dict[str, str]:
+        """Digest of each input: another stage's, a seed file's, or a template's."""
+        result = {}
+        for name in stage.inputs:
+            kind, _, rest = name.partition("/")
+            if kind == "seed":
+                result[name] = file_digest(self.seed(rest))
+            elif kind == "prompts":
+                result[name] = self.templates.digests()[rest]
+            else:
+                record = self.record.stages.get(name)
+                result[name] = record.digest if record else "owed"
+        return result
+
+    def state(self, stage: Stage) -> tuple[State, str]:
+        """done, partial, owed or stale; and why, in words."""
+        record = self.record.stages.get(stage.name)
+        if record is None:
+            return "owed", "not begun"
+        if differs := self._difference(stage, record):
+            return "stale", differs
+        if record.status != "done":
+            return "partial", f"{record.status}, to be continued"
+        missing = [path for path in stage.outputs[:1] if not (self.root / path).exists()]
+        return ("stale", f"{missing[0]} is gone") if missing else ("done", "")
+
+    def _difference(self, stage: Stage, record: StageRecord) -> str:
+        """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
+        now, inputs = self.settings_of(stage), self.inputs_of(stage)
+        found = [
+            f"{key} was {json.dumps(record.settings.get(key))}, is {json.dumps(now.get(key))}"
+            for key in sorted({*now, *record.settings})
+            if now.get(key) != record.settings.get(key)
+        ]
+        found += [f"{name} changed" for name, value in inputs.items() if record.inputs.get(name) != value]
+        return "; ".join(found)
+
+    # --- recording -----------------------------------------------------------------------------------------------
+
+    def begin(self, stage: Stage) -> None:
+        """Record that the stage is being worked on."""
+        old = self.record.stages.get(stage.name)
+        settings, inputs = self.settings_of(stage), self.inputs_of(stage)
+        self.record.stages[stage.name] = StageRecord(
+            status="running",
+            digest=digest(settings, inputs),
+            settings=settings,
+            inputs=inputs,
+            started=old.started if old else now(),
+            seconds=old.seconds if old else 0.0,
+            attempts=old.attempts + 1 if old else 1,
+        )
+        self.save()
+
+    def end(self, stage: Stage, status: Status, seconds: float, info: dict[str, Any]) -> None:
+        """Record how the stage ended and what it reports; its files are in place before a `done`."""
+        record = self.record.stages[stage.name]
+        record.status = status
+        record.seconds = round(record.seconds + seconds, 2)
+        record.info |= info
+        self.save()
+
+    def accept_changes(self) -> list[dict[str, Any]]:
+        """Record settings that changed since last time (called when no finished stage is stale); return them."""
+        old, new = self.record.settings, flat(self.config)
+        changed = [
+            {"time": now(), "key": key, "was": old.get(key), "is": new.get(key)}
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+        if changed:
+            self.record.changes += changed
+            self.record.settings = new
+            self.save()
+        return changed
+
+    def made_from(self, target: str) -> list[Stage]:
+        """A stage ("M1/aift"; a model, "M2", means its training) and all stages that were made from it.
+
+        Raises UserError when the run has no such stage.
+        """
+        name = target if "/" in target else f"{target}/train"
+        if name not in self.record.stages:
+            raise UserError(
+                f"--redo {target}: there is no {name} in {self.root}", f"made: {', '.join(self.record.stages)}"
+            )
+        names, result = {name}, []
+        for stage in stages_of(1 + max(int(key[1:].split("/")[0]) for key in self.record.stages)):
+            if stage.name == name or names & set(stage.inputs):
+                names.add(stage.name)
+                result.append(stage)
+        return result
+
+    def set_aside(self, target: str) -> Path:
+        """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages."""
+        stages = self.made_from(target)
+        gone = {stage.name for stage in stages}
+        aside = self.root / "set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
+        aside.mkdir(parents=True)
+        kept = {key: self.record.stages.pop(key).model_dump() for key in list(self.record.stages) if key in gone}
+        write_json(aside / "stages.json", kept)
+        for stage in stages:
+            for path in stage.outputs:
+                if (self.root / path).exists():
+                    (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(self.root / path, aside / path)
+        # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
+        self.save()
+        return aside
+
+    def save(self) -> None:
+        """Replace run.json."""
+        write_json(self.root / "run.json", self.record.model_dump(mode="json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Hold the run for this process; yields the lock's file descriptor, which children inherit.
+
+        The kernel lets go of it when the last holder ends, however it ends. Raises UserError while another holds it.
+        """
+        file = os.open(self.root / "run.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                owner = os.pread(file, 100, 0).decode(errors="replace").strip() or "unknown"
+                raise UserError(f"{self.root} is in use by process {owner}", "wait for it or stop it first") from None
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            yield file
+        finally:
+            os.close(file)
+
+
+def now() -> str:
+    """The time in UTC, as run.json writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def find_run(named: Path | None, runs: Path = Path("runs")) -> tuple[Run, str]:
+    """The named run, else the only or the latest one under `runs`; and how it was chosen, in words."""
+    if named is not None:
+        return Run(named), "as named"
+    found = sorted(runs.glob("[!.]*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"no run under {runs}/", "make one with `srlm init`, or name it with --run")
+    return Run(found[-1].parent), "the only run" if len(found) == 1 else f"the latest of {len(found)} runs"

@@ -1,0 +1,135 @@
+"""Durable files: JSONL that survives a torn last line, atomic replacement, digests.
+
+A row counts once its newline is on disk. A crash can leave one torn line at the end; readers ignore it
+and the next append cuts it off first, so that no row is ever glued to a torn one.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar, overload
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from srlm.errors import UserError
+
+T = TypeVar("T")
+
+
+def digest(*parts: Any) -> str:
+    """16 hex digits over the JSON form of `parts`; the same parts give the same digest on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits over the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def seed_of(*parts: Any) -> int:
+    """A 31-bit sampling seed derived from `parts`, e.g. (run seed, iteration, row id, index)."""
+    return int(digest(*parts), 16) % 2**31
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON, in one step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> None:
+    """Replace `path` by `rows` as JSONL, in one step."""
+    write_text(path, "".join(_line(row) for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """The file's JSON value. Raises UserError naming file and line when it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})", "restore the file") from None
+
+
+@overload
+def read_rows(path: Path, kind: type[T]) -> Iterator[T]: ...
+@overload
+def read_rows(path: Path, kind: Any) -> Iterator[Any]: ...  # a union of records is no type
+def read_rows(path: Path, kind: Any) -> Iterator[Any]:
+    """The complete rows of a JSONL file as `kind`; nothing where there is no file. A torn last line is ignored.
+
+    Raises UserError naming file:line for a complete line that is no such row.
+    """
+    if not path.exists():
+        return
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield adapter.validate_json(line)
+            except ValidationError as error:
+                reason = error.errors(include_url=False)[0]["msg"]
+                raise UserError(f"{path}:{number}: not a valid row ({reason})", "restore the file") from None
+
+
+class Appender:
+    """Appends whole rows to a JSONL file: one write a row, flushed to the disk, a torn last line cut off first."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        whole = _whole_length(path)
+        if whole < path.stat().st_size:
+            self._file.truncate(whole)
+
+    def append(self, row: BaseModel | dict[str, Any]) -> None:
+        """Make one row durable. Raises OSError (disk full) before the row counts; a part written is cut off."""
+        end = self._file.tell()
+        try:
+            self._file.write(_line(row).encode())
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            self._file.truncate(end)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _line(row: BaseModel | dict[str, Any]) -> str:
+    if isinstance(row, BaseModel):
+        return row.model_dump_json() + "\n"
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _whole_length(path: Path) -> int:
+    """Bytes up to and with the last newline, read from the end in blocks."""
+    end, block = path.stat().st_size, 1 << 16
+    with path.open("rb") as file:
+        while end > 0:
+            start = max(0, end - block)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0

@@ -1,0 +1,85 @@
+"""Settings: strict, explained, round-tripped."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srlm.config import Config, apply_overrides, flat, known_keys, load_config, parse_config, to_toml
+from srlm.errors import UserError
+
+BASE = {"model": {"path": "m"}}
+
+
+def parse(*overrides: str) -> Config:
+    return parse_config(apply_overrides(BASE, list(overrides)), "config.toml")
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("judge.sample=3", ["unknown key judge.sample", "did you mean judge.samples?"]),
+        ("jugde.samples=3", ["unknown key jugde", "see `srlm config`"]),
+        ("judge.samples=0", ["judge.samples = 0", ">= 1"]),
+        ("judge.samples=many", ["judge.samples = 'many'", ">= 1"]),
+        ("instructions.source=me", ["instructions.source", '"self", "model", "file"']),
+        ("rollout.top_p=1.5", ["rollout.top_p = 1.5", "> 0, <= 1"]),
+        ("judge=3", ["judge = 3"]),
+    ],
+)
+def test_an_error_names_the_key_and_what_is_allowed(override: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        parse(override)
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_are_toml_or_plain_strings() -> None:
+    config = parse("judge.samples=5", "instructions.keywords=['a']", "model.path=/a b", "engine.args.dtype=half")
+    assert (config.judge.samples, config.instructions.keywords, config.model.path) == (5, ["a"], "/a b")
+    assert config.engine.args == {"dtype": "half"}
+
+
+@pytest.mark.parametrize("override", ["judge.samples", "=3", "model.path.deeper=3"])
+def test_a_bad_override_is_one_line(override: str) -> None:
+    with pytest.raises(UserError):
+        parse(override)
+
+
+@given(st.integers(1, 99), st.floats(0, 9), st.text(), st.lists(st.text()))
+def test_toml_round_trip(samples: int, margin: float, path: str, keywords: list[str]) -> None:
+    values = {
+        "model": {"path": path},
+        "judge": {"samples": samples},
+        "pairs": {"min_margin": margin},
+        "instructions": {"keywords": keywords},
+        "engine": {"args": {"tensor_parallel_size": 2, "nested": {"a": [1, 2]}}},
+    }
+    config = parse_config(values, "test")
+    assert parse_config(tomllib.loads(to_toml(config)), "test") == config
+
+
+def test_every_key_is_explained_in_the_file() -> None:
+    text = to_toml(parse())
+    for key, field in known_keys().items():
+        assert field.description, key
+        assert field.description in text, key
+
+
+def test_free_settings_are_not_part_of_a_digest() -> None:
+    assert "rollout.max_in_flight" in flat(parse())
+    assert "rollout.max_in_flight" not in flat(parse(), free=False)
+    assert "rollout.temperature" in flat(parse(), free=False)
+
+
+def test_broken_toml_and_a_newer_format(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[judge\n")
+    with pytest.raises(UserError, match="line 1"):
+        load_config(path)
+    path.write_text("format = 99\n")
+    with pytest.raises(UserError, match="upgrade srlm"):
+        load_config(path)
