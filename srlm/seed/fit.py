@@ -1,0 +1,70 @@
+"""What fits the model's context: rows that do not are dropped and counted, before the split."""
+
+from collections.abc import Callable
+
+from srlm.config import Config
+from srlm.errors import UserError
+from srlm.model_check import CheckedModel
+from srlm.prompts import Templates
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow
+from srlm.seed.read import R, Read, drop
+
+OVERLONG = "does not fit the context"
+
+
+def check_judge_fits(config: Config, model: CheckedModel, templates: Templates) -> None:
+    """Raise UserError when not even an empty answer to an empty question can be judged within the context."""
+    length, reply = config.model.max_length, config.judge.max_tokens
+    bare = model.tokens(templates.judge([{"role": "user", "content": "?"}], ""), reply=None)
+    if bare + reply >= length:
+        problem = (
+            f"a context of {length} tokens is too small for the judge: its prompt takes {bare} without question and "
+            f"answer, and judge.max_tokens = {reply} are kept for its reply"
+        )
+        raise UserError(
+            problem, "take a model with a longer context, lower judge.max_tokens or shorten prompts/judge.txt"
+        )
+
+
+def fitting_ift(read: Read[IFTRow], config: Config, model: CheckedModel) -> Read[IFTRow]:
+    """Without the conversations that are longer than the context: training would cut off their answers."""
+    return _fitting(
+        read, lambda row: model.tokens(row.messages[:-1], row.messages[-1]["content"]) <= config.model.max_length
+    )
+
+
+def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templates: Templates) -> Read[EFTRow]:
+    """Without the rows whose judge prompt leaves no room for the reply, or whose judgement does not fit behind it."""
+    length = config.model.max_length
+
+    def fits(row: EFTRow) -> bool:
+        prompt = row.messages if row.filled else templates.judge(row.messages, row.response)
+        room = model.tokens(prompt, reply=None) + config.judge.max_tokens <= length
+        return room and model.tokens(prompt, row.judgement) <= length
+
+    return _fitting(read, fits)
+
+
+def fitting_prompts(read: Read[PromptRow], config: Config, model: CheckedModel) -> Read[PromptRow]:
+    """Without the prompts that leave no room for an answer of rollout.max_tokens."""
+    return _fitting(read, lambda row: prompt_fits(row.messages, config, model))
+
+
+def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool:
+    """Whether an answer of rollout.max_tokens fits behind this prompt."""
+    return model.tokens(messages, reply=None) + config.rollout.max_tokens <= config.model.max_length
+
+
+def _fitting(read: Read[R], fits: Callable[[R], bool]) -> Read[R]:
+    """The rows that fit, the others among the dropped. Raises UserError where none fits."""
+    result: Read[R] = Read(dropped=list(read.dropped))
+    for row in read.rows:
+        if fits(row):
+            result.rows.append(row)
+        else:
+            result.dropped.append(drop(row, OVERLONG))
+    if not result.rows:
+        file = read.rows[0].id.partition("-")[0]
+        fix = "raise model.max_length, or lower rollout.max_tokens and judge.max_tokens"
+        raise UserError(f"no row of {file} fits the context with the reply it is to get", fix)
+    return result

@@ -1,0 +1,146 @@
+"""Held-out splits, by prompt and never by row. Pure.
+
+Which prompts are held out follows from a hash of the prompt and the run's seed: the order of the rows plays no part,
+and rows added later move few prompts. No held-out prompt stays in the training rows, whichever file it came from.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from srlm.config import DataSettings
+from srlm.errors import UserError
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow
+from srlm.seed.read import Dropped, drop
+from srlm.store import digest, seed_of
+
+MOST_OF_IFT = 5  # at most one in so many IFT prompts becomes an evaluation prompt
+RULE = (
+    "Held-out EFT: the prompt groups with the lowest hash of (run.seed, group), data.held_out_eft of them. Evaluation "
+    "prompts: the first data.eval_prompts of --eval-prompts, else the IFT prompts with the lowest hash of (run.seed, "
+    "prompt), at most a fifth, those that EFT lacks first. Rows with a held-out prompt leave the training rows."
+)
+
+
+@dataclass
+class Split:
+    """The seed rows as the run uses them, what left the training rows, and what the user should know."""
+
+    ift: list[IFTRow]
+    eft: list[EFTRow]
+    held_out_eft: list[EFTRow]
+    eval_prompts: list[PromptRow]
+    dropped: list[Dropped] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows of each seed file, and the prompts of the held-out EFT."""
+        files = {name: len(getattr(self, name)) for name in ("ift", "eft", "held_out_eft", "eval_prompts")}
+        return files | {"held_out_eft_prompts": len({row.group for row in self.held_out_eft})}
+
+
+def prompt_key(messages: Messages) -> str:
+    """The same for prompts that differ only in case, spacing or system turn; `messages` end with the user's turn."""
+    turns = [(m["role"], " ".join(m["content"].casefold().split())) for m in messages if m["role"] != "system"]
+    return digest(turns)
+
+
+def prompt_keys(messages: Messages) -> set[str]:
+    """Keys of all prompts in a conversation: what stands before each of the assistant's turns, or after the last."""
+    return {prompt_key(messages[: i + 1]) for i, turn in enumerate(messages) if turn["role"] == "user"}
+
+
+def split(
+    ift: list[IFTRow],
+    eft: list[EFTRow],
+    prompts: list[PromptRow] | None,
+    fits: Callable[[Messages], bool],
+    settings: DataSettings,
+    seed: int,
+) -> Split:
+    """Split the seed rows; `prompts` None takes the evaluation prompts from IFT, of those that `fits`.
+
+    Raises UserError where nothing would be left to train on or to evaluate with.
+    """
+    groups = _held_out_groups(eft, settings.held_out_eft, seed)
+    held_out = [row for row in eft if row.group in groups and not row.filled]
+    result = Split(ift, [row for row in eft if row.group not in groups or row.filled], held_out, [])
+    _warn_of_eft(result, eft)
+    _remove(result, {prompt_key(row.messages) for row in held_out}, "its prompt is in the held-out EFT")
+    if prompts is None:
+        result.eval_prompts = _from_ift(result, fits, settings.eval_prompts, seed)
+        reason = "its prompt became an evaluation prompt"
+    else:
+        result.eval_prompts = _distinct(prompts, result.dropped)[: settings.eval_prompts]
+        reason = "its prompt is an evaluation prompt"
+    if (found := len(result.eval_prompts)) < settings.eval_prompts:
+        result.warnings.append(f"{found} evaluation prompts, fewer than data.eval_prompts = {settings.eval_prompts}")
+    _remove(result, {prompt_key(row.messages) for row in result.eval_prompts}, reason)
+    for name in ("ift", "eft"):
+        if not getattr(result, name):
+            raise UserError(f"no {name.upper()} row is left to train on", "give more rows, or hold out less ([data])")
+    return result
+
+
+def _held_out_groups(eft: list[EFTRow], share: float, seed: int) -> set[str]:
+    """At least one prompt group is held out and one is left, where there are two."""
+    groups = sorted({row.group for row in eft if not row.filled}, key=lambda g: (seed_of(seed, "held_out_eft", g), g))
+    if len(groups) < 2:
+        return set()
+    return set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)])
+
+
+def _warn_of_eft(result: Split, eft: list[EFTRow]) -> None:
+    filled = sum(row.filled for row in eft)
+    if filled:
+        result.warnings.append(
+            f"{filled} ready-filled EFT rows are used for training only; their judge template may differ from "
+            "prompts/judge.txt, and they cannot be compared with the held-out prompts"
+        )
+    if not result.held_out_eft:
+        result.warnings.append("no EFT prompt could be held out: the judge will not be measured against people")
+        return
+    marks = defaultdict(set)
+    for row in result.held_out_eft:
+        marks[row.group].add(row.score if row.human is None else row.human)
+    if all(len(found) < 2 for found in marks.values()):
+        result.warnings.append(
+            "no held-out EFT prompt has two responses with different human scores: the judge's ranking is not measured"
+        )
+
+
+def _distinct(prompts: list[PromptRow], dropped: list[Dropped]) -> list[PromptRow]:
+    """One row a prompt, in their order."""
+    found: dict[str, PromptRow] = {}
+    dropped += [drop(row, "duplicate") for row in prompts if found.setdefault(prompt_key(row.messages), row) is not row]
+    return list(found.values())
+
+
+def _from_ift(result: Split, fits: Callable[[Messages], bool], count: int, seed: int) -> list[PromptRow]:
+    """Prompts of IFT rows, one a prompt; those that are no EFT prompt come first, since that costs EFT no rows."""
+    in_eft = {prompt_key(row.messages) for row in result.eft if not row.filled}
+    found: dict[str, IFTRow] = {}
+    for row in result.ift:
+        found.setdefault(prompt_key(row.messages[:-1]), row)
+    count = min(count, len(found) // MOST_OF_IFT)
+    order = sorted(found, key=lambda key: (key in in_eft, seed_of(seed, "eval_prompts", key), key))
+    chosen = [found[key] for key in order if fits(found[key].messages[:-1])][:count]
+    if not chosen:
+        raise UserError(
+            "IFT has too few prompts to hold some out for evaluation", "give more, or use --eval-prompts FILE"
+        )
+    return [PromptRow(id=row.id.replace("ift", "eval"), messages=row.messages[:-1]) for row in chosen]
+
+
+def _remove(result: Split, keys: set[str], reason: str) -> None:
+    """Take the rows with one of these prompts out of the training rows."""
+    result.ift = _without(result.ift, keys, reason, result.dropped)
+    result.eft = _without(result.eft, keys, reason, result.dropped)
+
+
+def _without(rows: list[Any], keys: set[str], reason: str, dropped: list[Dropped]) -> list[Any]:
+    hit = {row.id for row in rows if keys & prompt_keys(row.messages)}
+    dropped += [drop(row, reason) for row in rows if row.id in hit]
+    return [row for row in rows if row.id not in hit]
