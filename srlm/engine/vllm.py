@@ -1,0 +1,117 @@
+"""vLLM, driven from asyncio: one task steps the engine, and each request is a future that the step resolves.
+
+Follow-up requests (the judgements of a finished candidate) join the running batch. On a CPU the engine runs in this
+process, which measured faster than vLLM's own engine process; on a GPU vLLM keeps its process.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+from srlm.engine import Sample, Sampling
+from srlm.errors import UserError
+from srlm.records import Messages
+
+CPU_KV_CACHE_BYTES = 2 * 2**30
+CPU_BATCHED_TOKENS = 8192
+
+
+def engine_arguments(model: str, revision: str | None, max_length: int, extra: dict[str, Any]) -> dict[str, Any]:
+    """vLLM's EngineArgs for this machine; the user's own (`engine.args`) win. Sets the CPU's environment."""
+    import torch
+
+    arguments: dict[str, Any] = {
+        "model": model,
+        "revision": revision,
+        "max_model_len": max_length,
+        "enable_prefix_caching": True,  # judge prompts share the rubric
+        "disable_log_stats": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+    }
+    if not torch.cuda.is_available():
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        # vLLM takes one thread unless told, and a machine's cores are few enough to use all
+        os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+        arguments |= {
+            "dtype": "float32",
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": CPU_KV_CACHE_BYTES,
+            # a request with a seed whose prompt is prefilled in chunks crashes vLLM on a CPU: its random generator
+            # cannot be wound back (vLLM 0.32, "CPU Generator does not use offset")
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(max_length, CPU_BATCHED_TOKENS),
+        }
+    return arguments | extra
+
+
+class VllmEngine:
+    """A model loaded in vLLM. Raises UserError when vLLM refuses the arguments or cannot load the model."""
+
+    def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
+        arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        from transformers import AutoTokenizer
+        from vllm import EngineArgs, LLMEngine
+
+        from srlm.chat import end_of_turn_ids, ensure_chat_template
+
+        self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        ensure_chat_template(self._tokenizer)
+        self._stop_ids = end_of_turn_ids(self._tokenizer)
+        self._max_length = max_length
+        try:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        except (TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"vLLM cannot load {model} ({reason})", "see [engine.args] in config.toml") from error
+        self._futures: dict[str, asyncio.Future[Any]] = {}
+        self._stepper: asyncio.Task[None] | None = None
+        self._count = 0
+
+    async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+        """See `Engine.sample`; a prompt is overlong when it and `max_tokens` together exceed the context."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        prompt: Any = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if len(prompt) + sampling.max_tokens > self._max_length:
+            return [Sample("", 0, "overlong")] * sampling.n
+        parameters = SamplingParams(
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=seed,
+            stop_token_ids=self._stop_ids,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        self._count += 1
+        request = str(self._count)
+        future = self._futures[request] = asyncio.get_running_loop().create_future()
+        self._engine.add_request(request, {"prompt_token_ids": prompt}, parameters)
+        if self._stepper is None or self._stepper.done():
+            self._stepper = asyncio.create_task(self._step_until_idle())
+        try:
+            output = await future
+        except asyncio.CancelledError:
+            self._futures.pop(request, None)
+            self._engine.abort_request([request])
+            raise
+        return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
+
+    async def _step_until_idle(self) -> None:
+        """Step while requests are open. Between steps the waiting coroutines run and may add more."""
+        try:
+            while self._futures:
+                for output in self._engine.step():
+                    future = self._futures.pop(output.request_id, None)
+                    if future is not None and not future.done():  # done: cancelled, and not yet aborted
+                        future.set_result(output)
+                await asyncio.sleep(0)
+        except Exception as error:
+            for future in self._futures.values():
+                if not future.done():
+                    future.set_exception(error)
+            self._futures.clear()

@@ -1,0 +1,88 @@
+"""What is measured after every model, M0 included: held-out answers judged by the model itself, and held-out EFT.
+
+Only this module calls the grader (ground truth): nothing that it says reaches training.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from srlm.config import Config
+from srlm.engine import Engine
+from srlm.errors import UserError
+from srlm.judge import judge
+from srlm.metrics import answer_metrics, judge_metrics
+from srlm.prompts import Templates
+from srlm.records import AnswerEval, EFTRow, EvalRow, JudgeEval, Messages, PromptRow
+from srlm.rollout import roll_out
+from srlm.store import read_rows, seed_of, write_json
+
+Grader = Callable[[Messages, str], dict[str, float] | None]
+
+
+def load_grader(name: str) -> Grader | None:
+    """The function that `eval.grader` ("module:function") names; None for "". Raises UserError when there is none."""
+    if not name:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        grader: Grader = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"eval.grader = {name!r} cannot be loaded ({error})", 'give "module:function"') from None
+    return grader
+
+
+class Evaluator:
+    """Evaluates one model: each item (a prompt or a held-out EFT response) becomes one row of eval.jsonl."""
+
+    def __init__(self, engine: Engine, templates: Templates, config: Config) -> None:
+        self._engine, self._templates, self._config = engine, templates, config
+        self._grader = load_grader(config.eval.grader)
+        # The same seed for every model: figures of M_t and M_{t+1} differ by the model, not by the draw.
+        self._seed = seed_of(config.run.seed, "eval")
+
+    async def row(self, item: PromptRow | EFTRow) -> AnswerEval | JudgeEval:
+        """The evaluation row of one held-out item."""
+        return await (self._answer(item) if isinstance(item, PromptRow) else self._judge(item))
+
+    async def _answer(self, item: PromptRow) -> AnswerEval:
+        count = self._config.eval.candidates
+        rollout = await roll_out(self._engine, self._templates, self._config, item.id, item.messages, count, self._seed)
+        truth = None
+        if self._grader is not None:
+            truth = [self._grader(item.messages, candidate.text) for candidate in rollout.candidates]
+        return AnswerEval(rollout=rollout, truth=truth)
+
+    async def _judge(self, item: EFTRow) -> JudgeEval:
+        judgements = await judge(
+            self._engine,
+            self._templates,
+            self._config.judge,
+            item.messages,
+            item.response,
+            seed_of(self._seed, item.id, "judge"),
+        )
+        human = item.score if item.human is None else item.human
+        dropped = "overlong" if judgements[0].finish == "overlong" else None
+        return JudgeEval(id=item.id, group=item.group, human=human, judgements=judgements, dropped=dropped)
+
+
+def row_id(row: AnswerEval | JudgeEval) -> str:
+    """The id of the held-out item that the row is about."""
+    return row.id if isinstance(row, JudgeEval) else row.rollout.id
+
+
+def write_metrics(folder: Path, model: str, config: Config) -> dict[str, Any]:
+    """Compute M_t/metrics.json from M_t/eval.jsonl; returns it."""
+    rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
+    metrics = {
+        "model": model,
+        "min_margin": config.pairs.min_margin,
+        "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)]),
+        "answers": answer_metrics(
+            [row for row in rows if isinstance(row, AnswerEval)], config.pairs.min_margin, config.pairs.min_judgements
+        ),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics

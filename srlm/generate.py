@@ -1,0 +1,155 @@
+"""The rollout child: one engine load of one model, for all that this model must generate.
+
+    python -m srlm.generate JOB.json
+
+Evaluation rows and the rollouts of new instructions share the engine and its batch: there is no barrier between them.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from srlm.child import die_with_parent, run_job
+from srlm.engine import Engine
+from srlm.evaluate import Evaluator, row_id
+from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
+from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
+from srlm.rollout import roll_out, work_on
+from srlm.run import Run
+from srlm.store import Appender, read_rows, seed_of
+
+T = TypeVar("T")
+Part = Literal["eval", "instructions", "aift"]
+
+
+class GenerateJob(BaseModel):
+    """What the parent asks of the child."""
+
+    run: Path
+    t: int  # the iteration whose rows are made
+    model: str
+    revision: str | None
+    parts: list[Part]  # "aift" rolls out the instructions, and writes them first unless another source did
+    result: Path
+
+
+def main(path: str) -> int:
+    """Do the job in the file; returns the exit code."""
+    job = GenerateJob.model_validate_json(Path(path).read_bytes())
+    return run_job(lambda: generate(job), job.result)
+
+
+def generate(job: GenerateJob) -> dict[str, Any]:
+    """Load the model and make the rows that are missing; returns seconds by part."""
+    from srlm.engine.vllm import VllmEngine
+
+    run = Run(job.run)
+    started = time.monotonic()
+    settings = run.config.engine.args
+    engine = VllmEngine(job.model, job.revision, run.config.model.max_length, settings, run.config.run.seed)
+    loaded = time.monotonic() - started
+    seconds = asyncio.run(make_parts(run, job.t, job.parts, engine))
+    return {"load": round(loaded, 2)} | {part: round(value, 2) for part, value in seconds.items()}
+
+
+async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dict[str, float]:
+    """Make the missing rows of each part, all on one engine; returns seconds by part."""
+    slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
+    work = {"eval": evaluate, "instructions": write_instructions, "aift": make_aift}
+    async with asyncio.TaskGroup() as group:
+        tasks = {part: group.create_task(_timed(work[part](run, t, engine, slots))) for part in parts}
+    return {part: task.result() for part, task in tasks.items()}
+
+
+async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
+    path = run.folder(t) / "eval.jsonl"
+    done = {row_id(row) for row in read_rows(path, EvalRow)}
+    items: list[PromptRow | EFTRow] = [
+        *read_rows(run.seed("eval_prompts"), PromptRow),
+        *read_rows(run.seed("held_out_eft"), EFTRow),
+    ]
+    owed = [item for item in items if item.id not in done]
+    evaluator = Evaluator(engine, run.templates, run.config)
+    with Appender(path) as file:
+        await work_on(_each(owed), evaluator.row, slots, file)
+
+
+async def write_instructions(run: Run, t: int, engine: Engine, _: asyncio.Semaphore) -> None:
+    """Only the instructions of iteration t: for a fixed model that writes them for M_t."""
+    async for _instruction in _instructions(run, t, engine):
+        pass
+
+
+async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """AIFT(M_t): the rollouts that are missing, of instructions that are written meanwhile or lie there already."""
+    path = run.aift(t) / "rollouts.jsonl"
+    done = {row.id for row in read_rows(path, Rollout)}
+    seed = seed_of(run.config.run.seed, t)
+    count = run.config.rollout.candidates
+
+    async def owed() -> AsyncIterator[Instruction]:
+        written = run.config.instructions.source == "self"
+        rows = _instructions(run, t, engine) if written else _each(_kept(run, t))
+        async for row in rows:
+            if row.id not in done:
+                yield row
+
+    async def work(row: Instruction) -> Rollout:
+        return await roll_out(engine, run.templates, run.config, row.id, row.messages, count, seed)
+
+    with Appender(path) as file:
+        await work_on(owed(), work, slots, file)
+
+
+async def _instructions(run: Run, t: int, engine: Engine) -> AsyncIterator[Instruction]:
+    path = run.aift(t) / "instructions.jsonl"
+    rows = list(read_rows(path, Instruction))
+    ift = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
+    writer = InstructionWriter(
+        t=t,
+        run_seed=run.config.run.seed,
+        settings=run.config.instructions,
+        templates=run.templates,
+        ift=ift,
+        filter=instruction_filter(run, t),
+        window=run.config.rollout.max_in_flight,
+    )
+    with Appender(path) as file:
+        async for row in writer.write(engine, rows, file):
+            yield row
+
+
+def instruction_filter(run: Run, t: int) -> InstructionFilter:
+    """The filter of iteration t: new means unlike IFT, unlike earlier iterations' instructions, and not held out."""
+    seeds = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
+    seeds += [row.messages[0]["content"] for earlier in range(1, t) for row in _kept(run, earlier)]
+    held_out = [first_user_turn(row.messages) for row in read_rows(run.seed("eval_prompts"), PromptRow)]
+    held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), EFTRow)]
+    return InstructionFilter(run.config.instructions, seeds, held_out)
+
+
+def _kept(run: Run, t: int) -> list[Instruction]:
+    rows: Iterable[Instruction] = read_rows(run.aift(t) / "instructions.jsonl", Instruction)
+    return [row for row in rows if row.dropped is None]
+
+
+async def _each(items: Iterable[T]) -> AsyncIterator[T]:
+    for item in items:
+        yield item
+
+
+async def _timed(work: Coroutine[Any, Any, None]) -> float:
+    started = time.monotonic()
+    await work
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main(sys.argv[1]))

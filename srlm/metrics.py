@@ -1,0 +1,233 @@
+"""Pure statistics over evaluation rows. What is undefined is None, never NaN: every result can be written as JSON.
+
+The judge is measured on held-out EFT against what people gave (paper: section 2.4 and table 4); the answers by the
+model's own scores and, where a grader exists, by its marks.
+"""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from srlm.config import PairSettings
+from srlm.pairs import make_pair
+from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair
+
+TOP_SCORE = 5.0  # of the judge's rubric: what "5-best" is about
+RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
+
+
+# --- the judge -------------------------------------------------------------------------------------------------------
+
+
+def judge_metrics(rows: Sequence[JudgeEval]) -> dict[str, Any]:
+    """How well the model's scores order the held-out EFT responses of each prompt (group) as people did.
+
+    A response's model score is the mean of its valid judgements; without any it is left out, never scored 0.
+
+    - pairwise_accuracy: over the pairs of a group whose human scores differ, the share that the model orders alike; a
+      tie of the model counts one half, so that a judge who says the same of everything gets .5 and not 0.
+      pairwise_interval is its 95% interval (bootstrap by group), tied_pairs the share of pairs that the model ties.
+    - five_best: of the responses with model score 5, the share that people rank top in their group.
+    - exact_match: of the groups with every response scored, the share where each pair that people tell apart is ordered
+      alike, without a tie.
+    - spearman, kendall (tau-b): mean over the groups; a group that the model ties as a whole counts 0.
+
+    Groups that people did not tell apart (or of one response) say nothing and are in none of these.
+    """
+    kept = [row for row in rows if row.dropped is None]
+    groups = [group for group in _groups(rows) if group.rankable]
+    points = [group.pair_points() for group in groups]
+    all_points = [point for group_points in points for point in group_points]
+    complete = [group for group in groups if group.complete]
+    return {
+        "responses": len(rows),
+        "dropped": _counts(row.dropped for row in rows),
+        **_judgement_counts(judgement for row in kept for judgement in row.judgements),
+        "groups": len(groups),
+        "pairs": len(all_points),
+        "pairwise_accuracy": _mean(all_points),
+        "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
+        "tied_pairs": _mean([float(point == 0.5) for point in all_points]),
+        "five_best": _mean([float(top) for group in groups for top in group.five_best()]),
+        "exact_match": _mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
+        "spearman": _mean([group.correlation(_spearman) for group in groups]),
+        "kendall": _mean([group.correlation(_kendall) for group in groups]),
+    }
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The scored responses of one prompt: parallel lists of human and model scores."""
+
+    human: list[float]
+    model: list[float]
+    complete: bool  # whether every response of the prompt has a model score
+
+    @property
+    def rankable(self) -> bool:
+        return len(set(self.human)) > 1
+
+    def pair_points(self) -> list[float]:
+        """1 right, 0.5 tied, 0 wrong for each pair that people tell apart."""
+        pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
+        return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
+
+    def five_best(self) -> list[bool]:
+        """For each response with the top model score, whether people rank it top."""
+        best = max(self.human)
+        return [human == best for human, model in zip(self.human, self.model, strict=True) if model == TOP_SCORE]
+
+    def correlation(self, of: Callable[[list[float], list[float]], float]) -> float:
+        return of(self.human, self.model) if len(set(self.model)) > 1 else 0.0
+
+
+def _groups(rows: Iterable[JudgeEval]) -> list[_Group]:
+    by_prompt: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
+    for row in rows:
+        scores = [j.score for j in row.judgements if j.score is not None and row.dropped is None]
+        by_prompt[row.group].append((row.human, _mean(scores)))
+    result = []
+    for _, members in sorted(by_prompt.items()):
+        scored = [(human, model) for human, model in members if model is not None]
+        result.append(_Group([h for h, _ in scored], [m for _, m in scored], len(scored) == len(members)))
+    return result
+
+
+def _order_point(agreement: float) -> float:
+    return 0.5 if agreement == 0 else float(agreement > 0)
+
+
+def _spearman(human: list[float], model: list[float]) -> float:
+    from scipy.stats import spearmanr  # here: `srlm inspect` imports this module and shall stay quick
+
+    return float(spearmanr(human, model).statistic)
+
+
+def _kendall(human: list[float], model: list[float]) -> float:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(human, model).statistic)
+
+
+# --- the answers -----------------------------------------------------------------------------------------------------
+
+
+def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements: int) -> dict[str, Any]:
+    """What the model made of the held-out prompts, N answers each, and what it thinks of them.
+
+    self_score is the mean over answers of their mean judgement; score_histogram counts single judgements by score;
+    lengths are means; at_limit is the share of answers cut off by the length limit. tie_rate and usable_pair_rate say
+    what these rollouts would give as training pairs, by the same rule that makes them (`pairs.make_pair`), and
+    no_pair counts the reasons why not; score_gap is the mean distance of best and worst answer. distinct_2 is the share
+    of different word pairs among all word pairs. truth_* are the means of the grader's marks over all answers that
+    it knows; truth_unknown counts the others.
+    """
+    kept = [row for row in rows if row.rollout.dropped is None]
+    answers = [candidate for row in kept for candidate in row.rollout.candidates]
+    settings = PairSettings(min_margin=min_margin, min_judgements=min_judgements)
+    outcomes = [make_pair(row.rollout, settings) for row in kept]
+    no_pair = _counts(outcome for outcome in outcomes if isinstance(outcome, str))
+    return {
+        "prompts": len(rows),
+        "dropped": _counts(row.rollout.dropped for row in rows),
+        "answers": len(answers),
+        **_judgement_counts(judgement for answer in answers for judgement in answer.judgements),
+        "self_score": _mean([answer.score for answer in answers if answer.score is not None]),
+        "score_histogram": _histogram(score for answer in answers for score in answer.valid),
+        "score_gap": _mean([gap for row in kept if (gap := _gap(row.rollout.candidates)) is not None]),
+        "chars": _mean([len(answer.text) for answer in answers]),
+        "tokens": _mean([answer.tokens for answer in answers]),
+        "at_limit": _mean([float(answer.finish == "length") for answer in answers]),
+        "tie_rate": no_pair.get("tie", 0) / len(kept) if kept else None,
+        "usable_pair_rate": _mean([float(not isinstance(outcome, str)) for outcome in outcomes]),
+        "no_pair": no_pair,
+        "distinct_2": distinct_2(answer.text for answer in answers),
+        **_truth(kept),
+    }
+
+
+def _gap(candidates: list[Candidate]) -> float | None:
+    scores = [candidate.score for candidate in candidates if candidate.score is not None]
+    return max(scores) - min(scores) if len(scores) > 1 else None
+
+
+def distinct_2(texts: Iterable[str]) -> float | None:
+    """Different pairs of neighbouring words over all such pairs, in lower case; a fall means that texts get alike."""
+    pairs = [pair for text in texts for pair in itertools.pairwise(text.lower().split())]
+    return len(set(pairs)) / len(pairs) if pairs else None
+
+
+def _truth(rows: Iterable[AnswerEval]) -> dict[str, Any]:
+    """Means of the grader's marks as truth_<mark>; nothing where there was no grader."""
+    marks = [found for row in rows for found in row.truth or []]
+    known: dict[str, list[float]] = defaultdict(list)
+    for found in marks:
+        for name, value in (found or {}).items():
+            known[name].append(value)
+    if not marks:
+        return {}
+    return {f"truth_{name}": _mean(values) for name, values in known.items()} | {"truth_unknown": marks.count(None)}
+
+
+# --- the training data -----------------------------------------------------------------------------------------------
+
+
+def instruction_counts(rows: Iterable[Instruction]) -> dict[str, Any]:
+    """How many new instructions were asked for, how many were kept, and why the others were not."""
+    reasons = [row.dropped for row in rows]
+    return {"asked": len(reasons), "kept": reasons.count(None), "dropped": _counts(reasons)}
+
+
+def pair_counts(pairs: Sequence[PreferencePair], dropped: Iterable[dict[str, str]]) -> dict[str, Any]:
+    """How many preference pairs were made, why the other instructions gave none, and the means of the pairs."""
+    return {
+        "pairs": len(pairs),
+        "dropped": _counts(row["reason"] for row in dropped),
+        "margin": _mean([pair.margin for pair in pairs]),
+        "chosen_chars": _mean([len(pair.chosen[-1]["content"]) for pair in pairs]),
+        "rejected_chars": _mean([len(pair.rejected[-1]["content"]) for pair in pairs]),
+    }
+
+
+# --- shared ----------------------------------------------------------------------------------------------------------
+
+
+def bootstrap_interval(
+    units: Sequence[tuple[float, float]], seed: int = 0, resamples: int = RESAMPLES
+) -> list[float] | None:
+    """95% percentile interval [low, high] of sum(a) / sum(b) over resampled units (a, b); a plain mean has b = 1.
+
+    Units are what is independent: prompts, or seeds. None with fewer than two units that hold anything.
+    """
+    units = [unit for unit in units if unit[1]]
+    if len(units) < 2:
+        return None
+    import numpy as np
+
+    numbers = np.asarray(units, dtype=float)  # (units, 2)
+    random = np.random.default_rng(seed)
+    sums = np.stack([numbers[random.integers(len(units), size=len(units))].sum(0) for _ in range(resamples)])
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _counts(reasons: Iterable[str | None]) -> dict[str, int]:
+    """Reason -> count, the most frequent first; None is no reason."""
+    return dict(Counter(reason for reason in reasons if reason is not None).most_common())
+
+
+def _judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
+    parsed = [judgement.score is not None for judgement in judgements]
+    return {"judgements": len(parsed), "parse_rate": _mean(parsed)}
+
+
+def _histogram(scores: Iterable[float]) -> dict[str, int]:
+    """Score (as text, "4" or "4.5") -> count, in order of score."""
+    return {f"{score:g}": count for score, count in sorted(Counter(scores).items())}

@@ -1,0 +1,57 @@
+"""The rollout of one instruction: N candidates, each judged K times, one row. (Paper: section 2.3.)
+
+`work_on` runs many of them at once: one coroutine per row, at most `max_in_flight` together, each row appended
+when it is complete. A restart owes only the rows that are missing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from srlm.config import Config
+from srlm.engine import Engine, Sampling
+from srlm.judge import judge
+from srlm.prompts import Templates
+from srlm.records import Candidate, Messages, Rollout
+from srlm.store import Appender, seed_of
+
+
+async def roll_out(
+    engine: Engine, templates: Templates, config: Config, row_id: str, messages: Messages, n: int, seed: int
+) -> Rollout:
+    """Sample `n` candidates to `messages` and judge each. A row whose prompt does not fit is set aside, not lost."""
+    settings = config.rollout
+    sampling = Sampling(n, settings.temperature, settings.top_p, settings.max_tokens)
+    samples = await engine.sample(messages, sampling, seed_of(seed, row_id, "candidates"))
+    if samples[0].finish == "overlong":
+        return Rollout(id=row_id, messages=messages, dropped="overlong")
+    judgements = await asyncio.gather(
+        *(
+            judge(engine, templates, config.judge, messages, sample.text, seed_of(seed, row_id, "judge", index))
+            for index, sample in enumerate(samples)
+        )
+    )
+    candidates = [
+        Candidate(text=sample.text, finish=sample.finish, tokens=sample.tokens, judgements=found)
+        for sample, found in zip(samples, judgements, strict=True)
+    ]
+    return Rollout(id=row_id, messages=messages, candidates=candidates)
+
+
+async def work_on(
+    items: AsyncIterator[Any], work: Callable[[Any], Awaitable[BaseModel]], slots: asyncio.Semaphore, file: Appender
+) -> None:
+    """Append `await work(item)` for each item, holding one of the `slots` from its start until its row is on disk."""
+
+    async def one(item: Any) -> None:
+        try:
+            file.append(await work(item))
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        async for item in items:
+            await slots.acquire()
+            group.create_task(one(item))
