@@ -138,7 +138,7 @@ class TrainSettings(Settings):
     save_steps: int = knob(100, "Steps between checkpoints: what a crash can make the trainer do again.", ge=1)
     keep_checkpoints: int = knob(0, "The trainer's newest so many checkpoints stay when the model is finished.", ge=0)
     report_to: list[str] = knob([], 'Trackers of the trainer: "tensorboard", "wandb", "trackio".')
-    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed through, e.g. fsdp or deepspeed.")
+    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed through as they are.")
 
 
 class OptimizerSettings(Settings):
@@ -251,13 +251,13 @@ def to_toml(config: Config) -> str:
     return tomlkit.dumps(document)
 
 
-def flat(settings: Settings, prefix: str = "", free: bool = True) -> dict[str, Any]:
-    """Dotted key -> value; without the knobs (`knob`) when `free` is false."""
+def flat(settings: Settings, prefix: str = "", knobs: bool = True) -> dict[str, Any]:
+    """Dotted key -> value; without the knobs (`knob`) when `knobs` is false."""
     result: dict[str, Any] = {}
     for name, field, value in _fields(settings):
         if isinstance(value, Settings):
-            result |= flat(value, f"{prefix}{name}.", free)
-        elif free or not is_knob(field):
+            result |= flat(value, f"{prefix}{name}.", knobs)
+        elif knobs or not is_knob(field):
             result[prefix + name] = value
     return result
 

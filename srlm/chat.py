@@ -1,0 +1,55 @@
+"""Chat templates: a default for tokenizers that have none, and the tokens that end the assistant's turn.
+
+Training must teach the end-of-turn token and generation must stop at it, so both ask `end_of_turn_ids`.
+"""
+
+from typing import Any
+
+from srlm.errors import UserError
+
+# Every turn is a headed block. The head ends in a newline so that the prompt's last token and the reply's first one
+# do not merge, and replies are trimmed for the same reason. The tokenizer's own end token ends the assistant's turn.
+DEFAULT_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "### {{ message['role'] | capitalize }}:\n{{ message['content'] | trim }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}### Assistant:\n{% endif %}"
+)
+
+
+def ensure_chat_template(tokenizer: Any) -> bool:
+    """Give a Hugging Face tokenizer without a chat template the default one; True when that was needed.
+
+    A tokenizer that begins every text with its `bos` token keeps doing so. Raises UserError for one that has neither a
+    chat template nor an end token: nothing would tell the model where to stop.
+    """
+    if tokenizer.chat_template:
+        return False
+    if tokenizer.eos_token is None:
+        problem = f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an end token"
+        raise UserError(problem, "give it a chat template or an eos_token")
+    ids = tokenizer("a")["input_ids"]
+    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + DEFAULT_CHAT_TEMPLATE
+    return True
+
+
+def end_of_turn_ids(tokenizer: Any) -> list[int]:
+    """Ids of the tokens that end the assistant's turn: first what the chat template puts after a reply, then `eos`.
+
+    For ChatML-like templates the two differ. Raises UserError where there is neither, or no chat template.
+    """
+    ensure_chat_template(tokenizer)
+    reply = "endofturnprobe"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": reply}]
+    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(reply)[2]
+    control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    tail = tokenizer(after, add_special_tokens=False)["input_ids"]
+    found = [token for token in tail if token in control][:1]
+    if tokenizer.eos_token_id is not None:
+        found.append(tokenizer.eos_token_id)
+    if not found:
+        problem = f"{tokenizer.name_or_path}: neither the chat template nor the tokenizer has a token that ends a turn"
+        raise UserError(problem, "give the tokenizer an eos_token")
+    return list(dict.fromkeys(found))

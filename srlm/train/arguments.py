@@ -1,0 +1,111 @@
+"""From settings to TRL's arguments, with the user's own (train.extra) checked by name."""
+
+import difflib
+import importlib.util
+import os
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from srlm.errors import UserError
+from srlm.train.job import TrainJob, batch_plan
+
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
+# Not settings of srlm, and still not the user's: each would cut rows, move the reference or leave the saved model out.
+FORBIDDEN = {
+    "max_length": "it cuts rows; set model.max_length, which leaves them out and counts them",
+    "sync_ref_model": "the reference is the starting model and does not move",
+    "packing": "rows are not joined",
+    "padding_free": "rows are padded",
+    "auto_find_batch_size": "train.per_device_batch sets it",
+    "load_best_model_at_end": "the model of the last step is the result",
+    "train_sampling_strategy": "rows are already levelled by length within a step",
+    "save_only_model": "a checkpoint must hold all that resuming needs",
+    "dataset_kwargs": "rows come tokenized",
+}
+
+
+def training_arguments(job: TrainJob, kind: Any) -> Any:
+    """The `SFTConfig` or `DPOConfig` (`kind`) of the job.
+
+    Raises UserError for a key of train.extra that is unknown or not the user's to set, and for a tracker that is
+    not installed.
+    """
+    owned = _owned(job)
+    _check_extra(job.train.extra, {field.name for field in fields(kind)}, owned)
+    _check_trackers(job)
+    try:
+        return kind(**owned | _by_device() | job.train.extra)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"train.extra: {str(error).splitlines()[0]}", "give a value that TRL takes") from None
+
+
+def world_size() -> int:
+    """Training processes, as torchrun says; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def has_bf16() -> bool:
+    """Whether an accelerator computes in bfloat16 here."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def _owned(job: TrainJob) -> dict[str, Any]:
+    """The arguments that follow from srlm's settings."""
+    own, train = job.optimizer, job.train
+    rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, world_size())
+    result = {
+        "output_dir": str(job.checkpoints),
+        "seed": job.seed,
+        "learning_rate": own.learning_rate,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": own.final_lr_ratio},
+        "warmup_steps": own.warmup_ratio,  # below 1 it is a share of the steps
+        "num_train_epochs": own.epochs,
+        "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": accumulation,
+        "weight_decay": own.weight_decay,
+        "max_grad_norm": own.max_grad_norm,
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "save_strategy": "steps",
+        "save_steps": train.save_steps,
+        "save_total_limit": max(2, train.keep_checkpoints),  # two: the newest one may be torn
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "report_to": train.report_to or "none",
+        "max_length": None,  # rows that do not fit were left out before; nothing may be cut
+    }
+    return result | ({"beta": own.beta} if job.algorithm == "dpo" else {})  # type: ignore[union-attr]
+
+
+def _by_device() -> dict[str, Any]:
+    """Defaults that depend on the machine; train.extra may set them otherwise."""
+    return {
+        "bf16": has_bf16(),
+        "use_cpu": not torch.cuda.is_available(),
+        "disable_tqdm": True,  # the parent draws progress from train.jsonl
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def _check_extra(extra: dict[str, Any], known: set[str], owned: dict[str, Any]) -> None:
+    for key in extra:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            raise UserError(f"train.extra: unknown key {key}", f"did you mean {close[0]}?" if close else "remove it")
+        if key in FORBIDDEN:
+            raise UserError(f"train.extra: {key} cannot be set", FORBIDDEN[key])
+        if key in owned:
+            raise UserError(f"train.extra: {key} follows from srlm's own settings", "see `srlm config`")
+
+
+def _check_trackers(job: TrainJob) -> None:
+    for name in job.train.report_to:
+        package = TRACKERS.get(name)
+        if package is None:
+            raise UserError(f"train.report_to: unknown tracker {name}", f"known: {', '.join(TRACKERS)}")
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"train.report_to: {name} is not installed", f"pip install {package}")
+    if "tensorboard" in job.train.report_to:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.log.parent / "tensorboard")

@@ -1,0 +1,131 @@
+"""One training from start to end, SFT and DPO alike: read down `train` and you know what happens."""
+
+import copy
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+
+from srlm.errors import UserError
+from srlm.store import read_json, read_rows
+from srlm.train import checkpoints
+from srlm.train.dpo import dpo_trainer, reference_note
+from srlm.train.encode import DPORow, Encoder, SFTRow
+from srlm.train.job import TrainJob
+from srlm.train.log import StepLog, cut_back
+from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model
+from srlm.train.sft import sft_trainer
+
+
+def train(job: TrainJob) -> dict[str, Any]:
+    """Do the job, from its newest complete checkpoint if it has one; returns what the result file reports.
+
+    Raises UserError for what the user can mend, OSError for a full disk. Under torchrun every process calls this; only
+    the first one writes.
+    """
+    if job.out.exists():
+        return _finished(job)
+    started = time.monotonic()
+    set_seed(job.seed)
+    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    tokenizer = load_tokenizer(job)
+    encoder = Encoder(tokenizer, job.max_length)
+    rows = _encode(job, encoder)
+    model, dtype = load_model(job)
+    config = copy.deepcopy(model.config)
+    newest = checkpoints.newest(job.checkpoints, job.digest())
+    step = checkpoints.step_of(newest)
+    callback = StepLog(job, cut_back(job.log, step) if _is_first() else {})
+    make = dpo_trainer if job.algorithm == "dpo" else sft_trainer
+    trainer = callback.trainer = make(job, model, tokenizer, rows, callback)
+    trainer.remove_callback(PrinterCallback)
+    if _is_first():
+        checkpoints.remove_torn(job.checkpoints)
+    with _full_disk_is_oserror():
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    info = _info(job, encoder, trainer, callback, dtype) | {
+        "rows": len(rows),
+        "resumed_from_step": step,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    if _is_first():
+        with _full_disk_is_oserror():
+            save_model(trainer, job, dtype, config, info)
+        move_into_place(job)
+        checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)
+    return info
+
+
+def _is_first() -> bool:
+    """Whether this is the process that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _finished(job: TrainJob) -> dict[str, Any]:
+    """A model that is in place already: only the tidying up after it was interrupted. Returns what it reported."""
+    path = job.out / RECORD
+    record = read_json(path) if path.is_file() else {}
+    if record.get("job") != job.digest():
+        raise UserError(f"{job.out}: in the way, made by another training", "move it away")
+    if _is_first():
+        checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)
+    info: dict[str, Any] = record["info"]
+    return info
+
+
+def _encode(job: TrainJob, encoder: Encoder) -> Dataset:
+    """The job's rows as token ids. Raises UserError when none is left."""
+    if job.algorithm == "dpo":
+        encoded = encoder.dpo(read_rows(job.rows, DPORow))
+    else:
+        encoded = encoder.sft(read_rows(job.rows, SFTRow))
+    if not encoded:
+        why = ", ".join(f"{count} {reason}" for reason, count in encoder.dropped.items()) or "the file is empty"
+        fix = "raise model.max_length" if "overlong" in encoder.dropped else "check the rows"
+        raise UserError(f"{job.rows}: no row to train on ({why})", fix)
+    return Dataset.from_list(encoded)
+
+
+def _info(job: TrainJob, encoder: Encoder, trainer: Any, callback: StepLog, dtype: torch.dtype) -> dict[str, Any]:
+    """What the training did, for the run's record."""
+    report = ("loss", "reward_margin", "reward_accuracy", "logps_chosen", "logps_rejected")
+    info = {
+        "rows_dropped": encoder.dropped,
+        "overlong": len(encoder.overlong),
+        "overlong_ids": encoder.overlong[:20],
+        "truncated": 0,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "tokens": callback.last.get("tokens", 0),
+        "final": {name: callback.last[name] for name in report if name in callback.last},
+        "world_size": trainer.args.world_size,
+        "device": str(trainer.args.device),
+        "dtype": {
+            "weights": _name(trainer.model.dtype),
+            "forward": "bfloat16" if trainer.args.bf16 else _name(trainer.model.dtype),
+            "saved": _name(dtype),
+        },
+    }
+    return info | ({"reference": reference_note(job)} if job.algorithm == "dpo" else {})
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def _full_disk_is_oserror() -> Iterator[None]:
+    """safetensors and torch report a full disk as errors of their own: raise the plain OSError instead."""
+    try:
+        yield
+    except Exception as error:
+        if "os error 28" in str(error) or "No space left" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device") from error
+        raise

@@ -1,0 +1,101 @@
+"""Models in and out: what a training starts from, and the folder it leaves behind."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl.trainer.utils import disable_dropout_in_model
+
+from srlm.chat import end_of_turn_ids, ensure_chat_template
+from srlm.config import LoraSettings
+from srlm.errors import UserError
+from srlm.store import write_json
+from srlm.train.checkpoints import flush
+from srlm.train.job import TrainJob
+
+RECORD = "training.json"  # in the model folder: the job's digest and what it reported
+
+
+def load_tokenizer(job: TrainJob) -> Any:
+    """The starting model's tokenizer, with a chat template. Raises UserError where there is none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(job.model, revision=job.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{job.model}: no tokenizer ({_line(error)})", "put the tokenizer into the folder") from None
+    ensure_chat_template(tokenizer)
+    return tokenizer
+
+
+def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
+    """The starting model for training, and the dtype it came in.
+
+    Weights that are trained are held in float32: steps as small as DPO's vanish in bfloat16's 8 bits, so that
+    bfloat16 is for the forward pass only. Under LoRA the frozen weights keep their dtype where the device computes
+    in it. Raises UserError for a folder without (safetensors) weights, and for an adapter: its base would be taken
+    for the reference.
+    """
+    if (Path(job.model) / "adapter_config.json").is_file():
+        raise UserError(f"{job.model}: a LoRA adapter, not a model", "merge it into its base first")
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            job.model, revision=job.revision, dtype="auto", use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{job.model}: cannot be loaded ({_line(error)})", "name a causal LM in safetensors") from None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise UserError(f"{job.model}: comes with a LoRA adapter", "merge it into its base first")
+    disable_dropout_in_model(model)  # TRL does so for DPO only
+    dtype = model.dtype
+    if not (job.train.lora.rank and torch.cuda.is_available()):
+        model = model.to(torch.float32)
+    return model, dtype
+
+
+def lora_config(settings: LoraSettings) -> Any:
+    """peft's configuration, or None for training all weights."""
+    if not settings.rank:
+        return None
+    from peft import LoraConfig  # a second of import that full training does not need
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft takes any number
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, info: dict[str, Any]) -> None:
+    """Write the trained model into the job's temporary folder: merged, in `dtype`, with tokenizer and template.
+
+    `config` is the model's config as it was loaded: what the trainer set for itself (no cache, for one) is not part
+    of the model. generation_config.json names the end-of-turn tokens, so that other tools stop there too.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if job.train.lora.rank:
+        model = model.merge_and_unload()
+    tokenizer = trainer.processing_class
+    model.config = copy.deepcopy(config)
+    model.to(dtype)
+    model.generation_config.eos_token_id = end_of_turn_ids(tokenizer)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    shutil.rmtree(job.temporary, ignore_errors=True)
+    model.save_pretrained(job.temporary)
+    tokenizer.save_pretrained(job.temporary)
+    write_json(job.temporary / RECORD, {"job": job.digest(), "info": info})
+    for path in job.temporary.iterdir():
+        flush(path)
+
+
+def move_into_place(job: TrainJob) -> None:
+    """Make the finished model appear at `job.out` in one step."""
+    os.replace(job.temporary, job.out)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,671 @@
+"""The train step on a tiny random model: labels, reference, log, resume, LoRA, bad input."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srlm.chat import DEFAULT_CHAT_TEMPLATE, end_of_turn_ids, ensure_chat_template
+from srlm.config import DPOSettings, LoraSettings, SFTSettings, TrainSettings
+from srlm.errors import UserError
+from srlm.store import write_rows
+from srlm.train import checkpoints
+from srlm.train.job import TrainJob, batch_plan, launch_command
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WORDS = ["red", "green", "blue", "sky", "sea", "sun", "moon", "star", "tree", "leaf"]
+
+
+def make_tokenizer(template: str | None = CHATML, eos: str | None = "<|eos|>") -> Any:
+    """A byte-level tokenizer, ChatML by default: its end of turn, <|im_end|>, is not its eos."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|im_start|>", "<|im_end|>", "<|pad|>", *([eos] if eos else [])]
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=eos, pad_token="<|pad|>", chat_template=template
+    )
+
+
+def make_model(folder: Path, tokenizer: Any, dtype: str = "float32") -> Path:
+    """A random Llama of a few thousand parameters with `tokenizer`, saved into `folder`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(1)  # for a model this small threads only get into each other's way
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        attention_dropout=0.0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def sft_rows(count: int = 20) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{i}", "prompt": user(f"say {WORDS[i % 10]}"), "completion": said(" ".join(WORDS[: 1 + i % 7]))}
+        for i in range(count)
+    ]
+
+
+def dpo_rows(count: int = 20) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"p{i}",
+            "prompt": user(f"say {WORDS[i % 10]}"),
+            "chosen": said(" ".join(WORDS[: 1 + i % 7])),
+            "rejected": said(" ".join(WORDS[-1 - i % 5 :])),
+            "chosen_score": 4.0,
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return make_model(tmp_path_factory.mktemp("base") / "model", make_tokenizer())
+
+
+Make = Callable[..., TrainJob]
+
+
+@pytest.fixture
+def make(base: Path, tmp_path: Path) -> Make:
+    """Makes a job: 20 rows, batches of 8, 2 epochs = 6 steps, a checkpoint every 2."""
+
+    def job(algorithm: str = "sft", name: str = "a", rows: Any = None, **changes: Any) -> TrainJob:
+        folder = tmp_path / name
+        write_rows(
+            folder / "rows.jsonl", rows if rows is not None else (dpo_rows if algorithm == "dpo" else sft_rows)()
+        )
+        kind = {"sft": SFTSettings, "dpo": DPOSettings}[algorithm]
+        train = {"per_device_batch": 4, "save_steps": 2} | changes.pop("train", {})
+        optimizer = {"learning_rate": 5e-3, "epochs": 2, "batch_size": 8} | changes.pop("optimizer", {})
+        paths = {"out": "model", "checkpoints": "checkpoints", "log": "train.jsonl", "result": "result.json"}
+        values: dict[str, Any] = {key: folder / path for key, path in paths.items()}
+        values |= {"algorithm": algorithm, "model": str(base), "rows": folder / "rows.jsonl", "seed": 7}
+        values |= {"max_length": 128, "train": TrainSettings(**train), "optimizer": kind(**optimizer)}
+        return TrainJob(**values | changes)
+
+    return job
+
+
+def run(job: TrainJob) -> dict[str, Any]:
+    """The job in this process."""
+    from srlm.train.common import train
+
+    return train(job)
+
+
+def start(job: TrainJob, processes: int = 1) -> "subprocess.Popen[bytes]":
+    """The job as the parent starts it: standard input stays open as long as the parent lives."""
+    path = job.result.with_name("job.json")
+    path.write_text(job.model_dump_json())
+    with (job.result.with_name("log")).open("wb") as log:
+        return subprocess.Popen(
+            launch_command(path, processes), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def log_of(job: TrainJob) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in job.log.read_text().splitlines()]
+
+
+def weights(job: TrainJob) -> bytes:
+    return (job.out / "model.safetensors").read_bytes()
+
+
+# --- chat templates ------------------------------------------------------------------------------------------------
+
+
+def test_end_of_turn_is_what_the_template_puts_after_a_reply() -> None:
+    tokenizer = make_tokenizer()
+    assert tokenizer.convert_ids_to_tokens(end_of_turn_ids(tokenizer)) == ["<|im_end|>", "<|eos|>"]
+    no_eos = make_tokenizer(eos=None)
+    assert no_eos.convert_ids_to_tokens(end_of_turn_ids(no_eos)) == ["<|im_end|>"]
+    plain = make_tokenizer("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
+    assert plain.convert_ids_to_tokens(end_of_turn_ids(plain)) == ["<|eos|>"]
+
+
+def test_default_template_ends_turns_with_the_tokenizers_own_token() -> None:
+    tokenizer = make_tokenizer(None)
+    assert ensure_chat_template(tokenizer)
+    assert not ensure_chat_template(tokenizer)
+    assert tokenizer.chat_template == DEFAULT_CHAT_TEMPLATE
+    talk = [{"role": "system", "content": "be brief"}, *user("hi"), *said(" hello ")]
+    prompt = tokenizer.apply_chat_template(talk[:2], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(talk, tokenize=False)
+    assert prompt == "### System:\nbe brief\n\n### User:\nhi\n\n### Assistant:\n"
+    assert whole == prompt + "hello<|eos|>\n\n"
+    assert end_of_turn_ids(tokenizer) == [tokenizer.eos_token_id]
+
+
+def test_neither_template_nor_end_token_is_the_users_error() -> None:
+    with pytest.raises(UserError, match="neither a chat template nor an end token"):
+        ensure_chat_template(make_tokenizer(None, None))
+    with pytest.raises(UserError, match="ends a turn"):
+        end_of_turn_ids(make_tokenizer("{% for m in messages %}{{ m['content'] }}{% endfor %}", None))
+
+
+# --- jobs ----------------------------------------------------------------------------------------------------------
+
+
+def test_job_survives_its_file_and_fits_its_settings(make: Make) -> None:
+    for algorithm in ("sft", "dpo"):
+        job = make(algorithm)
+        assert TrainJob.model_validate_json(job.model_dump_json()) == job
+    with pytest.raises(ValueError, match="not those of sft"):
+        make("sft").model_validate(make("dpo").model_dump() | {"algorithm": "sft"})
+
+
+def test_digest_covers_the_outcome_and_no_paths(make: Make) -> None:
+    digest = make(name="a").digest()
+    assert make(name="b", train={"save_steps": 5, "per_device_batch": 2}).digest() == digest
+    assert make(name="c", optimizer={"learning_rate": 1e-3}).digest() != digest
+    assert make(name="d", rows=sft_rows(3)).digest() != digest
+
+
+@pytest.mark.parametrize(
+    ("batch", "per_device", "processes", "plan"),
+    [(16, 8, 1, (8, 2)), (16, 16, 2, (8, 1)), (12, 8, 1, (6, 2)), (7, 4, 1, (1, 7)), (4, 64, 1, (4, 1))],
+)
+def test_batch_plan_is_exact(batch: int, per_device: int, processes: int, plan: tuple[int, int]) -> None:
+    assert batch_plan(batch, per_device, processes) == plan
+
+
+def test_batch_that_cannot_be_shared_names_the_numbers() -> None:
+    with pytest.raises(UserError, match=r"16 cannot be shared by 3 processes.*18"):
+        batch_plan(16, 8, 3)
+
+
+def test_job_module_and_chat_import_no_torch() -> None:
+    code = "import sys, srlm.train.job, srlm.chat; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+def encoder(max_length: int = 128, **kwargs: Any) -> Any:
+    from srlm.train.encode import Encoder
+
+    return Encoder(make_tokenizer(**kwargs), max_length)
+
+
+def as_rows(algorithm: str, rows: list[dict[str, Any]]) -> list[Any]:
+    from srlm.train.encode import DPORow, SFTRow
+
+    return [(DPORow if algorithm == "dpo" else SFTRow).model_validate(row) for row in rows]
+
+
+def test_collated_labels_are_the_reply_and_its_end_of_turn(make: Make) -> None:
+    """What reaches the loss, through TRL's own collator: all of the reply, <|im_end|>, and nothing of the prompt."""
+    from datasets import Dataset
+
+    from srlm.train.log import StepLog
+    from srlm.train.models import load_model, load_tokenizer
+    from srlm.train.sft import sft_trainer
+
+    job = make()
+    tokenizer = load_tokenizer(job)
+    talk = [{"role": "system", "content": "s"}, *user("a"), *said("earlier"), *user("b")]
+    rows = [{"id": "x", "prompt": talk, "completion": said("hello")}, *sft_rows(3)]
+    data = Dataset.from_list(encoder().sft(as_rows("sft", rows)))
+    trainer = sft_trainer(job, load_model(job)[0], tokenizer, data, StepLog(job, {}))
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    for row, ids, labels, mask in zip(rows, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        taught = ids[labels != -100]
+        assert (labels[labels != -100] == taught).all()
+        assert tokenizer.decode(taught) == row["completion"][0]["content"] + "<|im_end|>"
+        prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+        assert tokenizer.decode(ids[(labels == -100) & (mask == 1)]) == prompt
+
+
+def test_template_without_an_end_of_turn_gets_the_end_token() -> None:
+    code = encoder(template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
+    row = code.sft(as_rows("sft", sft_rows(1)))[0]
+    assert row["input_ids"][-1] == row["labels"][-1] == code.tokenizer.eos_token_id
+
+
+def test_rows_that_cannot_be_used_are_counted_by_reason_and_never_cut() -> None:
+    code = encoder(max_length=60)
+    rows = dpo_rows(4)
+    rows[0]["rejected"] = said("x" * 100)
+    rows[1]["rejected"] = rows[1]["chosen"]
+    rows[2]["chosen"] = said("  ")
+    kept = code.dpo(as_rows("dpo", rows))
+    assert len(kept) == 1
+    assert code.dropped == {"overlong": 1, "same": 1, "empty": 1}
+    assert code.overlong == ["p0"]
+    decode = code.tokenizer.decode
+    assert decode(kept[0]["chosen_ids"]) == rows[3]["chosen"][0]["content"] + "<|im_end|>"
+    assert decode(kept[0]["rejected_ids"]) == rows[3]["rejected"][0]["content"] + "<|im_end|>"
+
+
+def test_messages_that_the_template_refuses_are_counted() -> None:
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    code = encoder(template=refusing)
+    rows = sft_rows(2)
+    rows[0]["prompt"] = [{"role": "system", "content": "s"}, *rows[0]["prompt"]]
+    assert len(code.sft(as_rows("sft", rows))) == 1
+    assert code.dropped == {"template": 1}
+
+
+def test_row_order_is_a_permutation_levelled_within_steps() -> None:
+    from srlm.train.batches import StepOrder
+
+    lengths = [(i * 37) % 101 for i in range(50)]
+    order = StepOrder(lengths, 8, seed=3)
+    first = list(order)
+    assert sorted(first) == list(range(50))
+    assert list(order) == first
+    steps = [first[i : i + 8] for i in range(0, 50, 8)]
+    assert all(lengths[a] >= lengths[b] for step in steps for a, b in pairwise(step))
+    order.epoch = 1
+    assert {tuple(sorted(list(order)[i : i + 8])) for i in range(0, 50, 8)} != {tuple(sorted(s)) for s in steps}
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def test_sft_learns_and_leaves_a_whole_model(make: Make) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    job = make(optimizer={"epochs": 6})
+    info = run(job)
+    rows = log_of(job)
+    assert [row["step"] for row in rows] == list(range(1, 19))
+    assert {row["total_steps"] for row in rows} == {18}
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[0].keys() == {
+        *("step", "total_steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
+    }
+    assert rows[-1]["learning_rate"] < 0.25 * rows[0]["learning_rate"]
+    assert (info["rows"], info["steps"], info["epochs"], info["truncated"]) == (20, 18, 6, 0)
+    assert (info["world_size"], info["resumed_from_step"], info["rows_dropped"]) == (1, 0, {})
+    assert info["tokens"] == rows[-1]["tokens"] > 0
+    assert not job.checkpoints.exists()
+    AutoModelForCausalLM.from_pretrained(job.out)
+    tokenizer = AutoTokenizer.from_pretrained(job.out)
+    assert tokenizer.chat_template == CHATML
+    assert GenerationConfig.from_pretrained(job.out).eos_token_id == end_of_turn_ids(tokenizer)
+    config = json.loads((job.out / "config.json").read_text())
+    assert config.get("use_cache", True)
+
+
+def test_learning_rate_ends_at_its_ratio(make: Make) -> None:
+    job = make(rows=sft_rows(8), optimizer={"batch_size": 2, "epochs": 5, "final_lr_ratio": 0.3, "warmup_ratio": 0.2})
+    run(job)
+    rates = [row["learning_rate"] / 5e-3 for row in log_of(job)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == pytest.approx(4, abs=1)
+    assert rates[-1] == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_dpo_starts_from_its_reference_and_the_reference_stays(make: Make, rank: int, monkeypatch: Any) -> None:
+    """Step 1: loss ln 2, rewards 0. Later: the policy moves, the reference's log-probs of the same rows do not."""
+    import torch
+
+    from srlm.train import common
+
+    seen: list[Any] = []
+    real = common.dpo_trainer
+
+    def spying(*args: Any) -> Any:
+        trainer = real(*args)
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(6)])
+        seen.append(
+            (trainer, batch, torch.cat(trainer.compute_ref_log_probs(trainer.ref_model or trainer.model, batch)))
+        )
+        return trainer
+
+    monkeypatch.setattr(common, "dpo_trainer", spying)
+    job = make("dpo", train={"lora": LoraSettings(rank=rank), "per_device_batch": 4})
+    info = run(job)
+    rows = log_of(job)
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert rows[0]["rewards_chosen"] == pytest.approx(0, abs=1e-6)
+    assert rows[0]["rewards_rejected"] == pytest.approx(0, abs=1e-6)
+    assert rows[-1]["reward_margin"] > 0.01
+    assert rows[-1]["logps_chosen"] != rows[-1]["logps_rejected"]
+    assert info["reference"]["model"] == job.model
+    trainer, batch, before = seen[0]
+    if rank == 0:  # under LoRA the adapter has been merged away by now: see the next test
+        after = torch.cat(trainer.compute_ref_log_probs(trainer.ref_model, batch))
+        assert torch.equal(before, after)
+
+
+def test_lora_reference_is_the_base_after_training(make: Make) -> None:
+    """After training and before merging, the adapter switched off gives the starting model's log-probs exactly."""
+    import torch
+    from datasets import Dataset
+
+    from srlm.train.dpo import dpo_trainer
+    from srlm.train.log import StepLog
+    from srlm.train.models import load_model, load_tokenizer
+
+    job = make("dpo", train={"lora": LoraSettings(rank=4), "per_device_batch": 4})
+    callback = StepLog(job, {})
+    data = Dataset.from_list(encoder().dpo(as_rows("dpo", dpo_rows())))
+    trainer = callback.trainer = dpo_trainer(job, load_model(job)[0], load_tokenizer(job), data, callback)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(6)])
+    before = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
+    trainer.train()
+    assert torch.equal(before, torch.cat(trainer.compute_ref_log_probs(trainer.model, batch)))
+    assert trainer.ref_model is None
+    moved = trainer.model(input_ids=batch["input_ids"]).logits
+    with trainer.model.disable_adapter():
+        assert not torch.allclose(moved, trainer.model(input_ids=batch["input_ids"]).logits, atol=1e-3)
+
+
+def test_wrong_reference_stops_the_training(make: Make, monkeypatch: Any) -> None:
+    """A reference that is another model is noticed at the first step."""
+    import torch
+
+    from srlm.train import dpo
+
+    real = dpo.load_model
+
+    def shifted(job: TrainJob) -> Any:
+        model, dtype = real(job)
+        with torch.no_grad():
+            model.model.embed_tokens.weight.mul_(2)
+        return model, dtype
+
+    monkeypatch.setattr(dpo, "load_model", shifted)
+    with pytest.raises(RuntimeError, match="reference is not the starting model"):
+        run(make("dpo"))
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
+def test_lora_saves_a_merged_model_in_the_dtype_it_came_in(make: Make, tmp_path: Path, algorithm: str) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
+    job = make(algorithm, model=str(start), train={"lora": LoraSettings(rank=4), "save_steps": 2})
+    info = run(job)
+    assert not list(job.out.glob("adapter*"))
+    old, new = load_file(start / "model.safetensors"), load_file(job.out / "model.safetensors")
+    assert old.keys() == new.keys()
+    assert {tensor.dtype for tensor in new.values()} == {torch.bfloat16}
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+    assert info["dtype"]["saved"] == "bfloat16"
+
+
+def test_gradient_checkpointing_changes_no_result(make: Make) -> None:
+    run(plain := make(name="plain"))
+    run(thrifty := make(name="thrifty", train={"gradient_checkpointing": True}))
+    losses = [[row["loss"] for row in log_of(job)] for job in (plain, thrifty)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_same_seed_same_weights_other_seed_others(make: Make) -> None:
+    jobs = [make(name="a"), make(name="b"), make(name="c", seed=8)]
+    for job in jobs:
+        run(job)
+    assert weights(jobs[0]) == weights(jobs[1]) != weights(jobs[2])
+
+
+# --- resume --------------------------------------------------------------------------------------------------------
+
+
+class CutError(Exception):
+    """Stands for a sudden end."""
+
+
+@pytest.fixture
+def cut_after(monkeypatch: Any) -> Callable[[int], None]:
+    """Makes trainings end suddenly after the row of a step was written; 0 lets them live."""
+    from srlm.train.log import StepLog
+
+    real = StepLog.on_log
+
+    def cut(step: int) -> None:
+        def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
+            real(self, args, state, control, logs=logs, **kwargs)
+            if state.global_step == step:
+                raise CutError
+
+        monkeypatch.setattr(StepLog, "on_log", on_log)
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rank", "end", "resumed"),
+    [("sft", 0, 3, 2), ("sft", 0, 1, 0), ("dpo", 0, 3, 2), ("dpo", 0, 6, 4), ("dpo", 4, 5, 4)],
+)
+def test_interrupted_training_ends_with_the_same_weights(
+    make: Make, cut_after: Any, algorithm: str, rank: int, end: int, resumed: int
+) -> None:
+    changes = {"train": {"lora": LoraSettings(rank=rank), "save_steps": 2, "per_device_batch": 4}}
+    run(straight := make(algorithm, "straight", **changes))
+    cut_after(end)
+    job = make(algorithm, "cut", **changes)
+    with pytest.raises(CutError):
+        run(job)
+    assert not job.out.exists()
+    cut_after(0)
+    info = run(job)
+    assert info["resumed_from_step"] == resumed
+    assert weights(job) == weights(straight)
+    keep = ("step", "loss", "tokens", "learning_rate", "grad_norm")
+    assert [[row[k] for k in keep] for row in log_of(job)] == [[row[k] for k in keep] for row in log_of(straight)]
+
+
+def test_torn_checkpoint_is_passed_over(make: Make, cut_after: Any) -> None:
+    run(straight := make(name="straight"))
+    cut_after(5)
+    job = make(name="cut")
+    with pytest.raises(CutError):
+        run(job)
+    newest = checkpoints.newest(job.checkpoints, job.digest())
+    assert newest is not None
+    assert newest.name == "checkpoint-4"
+    with (newest / "optimizer.pt").open("r+b") as file:
+        file.truncate(100)
+    cut_after(0)
+    assert run(job)["resumed_from_step"] == 2
+    assert weights(job) == weights(straight)
+
+
+def test_checkpoint_of_other_settings_is_refused(make: Make, cut_after: Any) -> None:
+    cut_after(3)
+    with pytest.raises(CutError):
+        run(make())
+    with pytest.raises(UserError, match="other rows or settings"):
+        run(make(optimizer={"learning_rate": 1e-4}))
+
+
+def test_keep_checkpoints_keeps_the_newest(make: Make) -> None:
+    job = make(train={"keep_checkpoints": 1, "save_steps": 2})
+    run(job)
+    assert [path.name for path in job.checkpoints.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_finished_job_is_not_done_again(make: Make) -> None:
+    job = make()
+    info = run(job)
+    before = (job.out / "model.safetensors").stat().st_mtime_ns
+    assert run(job) == info
+    assert (job.out / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="made by another training"):
+        run(make(optimizer={"learning_rate": 1e-4}))
+
+
+# --- the user's errors ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": []}, "no row to train on .the file is empty"),
+        ({"max_length": 16}, r"no row to train on .20 overlong.*raise model.max_length"),
+        ({"model": "no/where/at-all"}, "no/where/at-all"),
+        ({"train": {"extra": {"max_lenght": 5}}}, "unknown key max_lenght.*did you mean max_length"),
+        ({"train": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
+        ({"train": {"extra": {"learning_rate": 5}}}, "learning_rate follows from srlm's own settings"),
+        ({"train": {"extra": {"optim": "adamm"}}}, "train.extra: "),
+        ({"train": {"report_to": ["tensorbored"]}}, "unknown tracker tensorbored"),
+        ({"optimizer": {"learning_rate": 1e30}}, "diverged at step|lower the learning rate"),
+    ],
+)
+def test_users_errors_are_one_line(make: Make, monkeypatch: Any, changes: dict[str, Any], message: str) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=message) as caught:
+        run(make(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_tracker_says_what_to_install(make: Make, monkeypatch: Any) -> None:
+    from srlm.train import arguments
+
+    monkeypatch.setattr(arguments, "TRACKERS", {"wandb": "no_such_package"})
+    with pytest.raises(UserError, match="wandb is not installed: pip install"):
+        run(make(train={"report_to": ["wandb"]}))
+
+
+def test_tensorboard_writes_beside_the_log(make: Make) -> None:
+    pytest.importorskip("tensorboard")
+    job = make(train={"report_to": ["tensorboard"]})
+    run(job)
+    assert list((job.log.parent / "tensorboard").glob("events*"))
+
+
+def test_adapter_folder_is_refused(make: Make, base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    shutil.copytree(base, folder)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="LoRA adapter"):
+        run(make("dpo", model=str(folder)))
+
+
+def test_extra_reaches_trl(make: Make) -> None:
+    job = make("dpo", train={"extra": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}})
+    run(job)
+    assert log_of(job)[0]["loss"] > 1.5  # ln 2 and an untrained model's nll
+
+
+# --- as a process --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Any]]:
+    """Processes to be ended with the test."""
+    started: list[Any] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
+def test_killed_process_goes_on_to_the_same_weights(make: Make, processes: list[Any], algorithm: str) -> None:
+    straight, job = (make(algorithm, name, optimizer={"epochs": 30}) for name in ("straight", "killed"))
+    processes.append(start(straight))
+    assert processes[-1].wait(300) == 0
+    processes.append(victim := start(job))
+    while not job.log.exists() or len(job.log.read_text().splitlines()) < 25:
+        assert victim.poll() is None
+        time.sleep(0.005)
+    victim.kill()
+    victim.wait()
+    assert not job.out.exists()
+    processes.append(start(job))
+    assert processes[-1].wait(300) == 0
+    result = json.loads(job.result.read_text())
+    assert result["ok"]
+    assert result["info"]["resumed_from_step"] >= 22
+    assert weights(job) == weights(straight)
+    assert [row["step"] for row in log_of(job)] == list(range(1, 91))
+
+
+@pytest.mark.slow
+def test_child_ends_with_its_parent(make: Make, processes: list[Any]) -> None:
+    job = make(optimizer={"epochs": 3000})
+    processes.append(child := start(job))
+    while not job.log.exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.stdin.close()
+    assert child.wait(30) != 0
+    assert not job.out.exists()
+
+
+@pytest.mark.slow
+def test_users_error_of_the_process_is_in_the_result(make: Make, processes: list[Any]) -> None:
+    job = make(rows=[])
+    processes.append(start(job))
+    assert processes[-1].wait(120) == 2
+    assert json.loads(job.result.read_text()) == {
+        "ok": False,
+        "problem": f"{job.rows}: no row to train on (the file is empty)",
+        "fix": "check the rows",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
+def test_two_processes_do_what_one_does(make: Make, processes: list[Any], algorithm: str) -> None:
+    """16 rows in batches of 8, so that both see the same rows in each step."""
+    rows = dpo_rows(16) if algorithm == "dpo" else sft_rows(16)
+    one, two = make(algorithm, "one", rows), make(algorithm, "two", rows, train={"num_processes": 2})
+    info = run(one)
+    processes.append(start(two, 2))
+    assert processes[-1].wait(300) == 0, two.result.with_name("log").read_text()[-3000:]
+    result = json.loads(two.result.read_text())["info"]
+    assert (info["world_size"], result["world_size"]) == (1, 2)
+    for name in ("loss", "grad_norm"):
+        assert [r[name] for r in log_of(two)] == pytest.approx([r[name] for r in log_of(one)], rel=2e-3)
+    assert [r["tokens"] for r in log_of(two)] == [r["tokens"] for r in log_of(one)]
+    assert len(log_of(two)) == 4
+
+
+def test_all_fields_of_a_step_are_finite_json(make: Make) -> None:
+    job = make("dpo")
+    run(job)
+    for row in log_of(job):
+        assert all(math.isfinite(value) for value in row.values())
+        assert {"logps_chosen", "logps_rejected", "reward_accuracy", "reward_margin"} <= row.keys()
