@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from srlm.child import die_with_parent, run_job
+from srlm.child import die_with_parent, run_job, set_environment
 from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
@@ -41,6 +41,7 @@ class GenerateJob(BaseModel):
 def main(path: str) -> int:
     """Do the job in the file; returns the exit code."""
     job = GenerateJob.model_validate_json(Path(path).read_bytes())
+    set_environment(job.model)
     return run_job(lambda: generate(job), job.result)
 
 

@@ -149,7 +149,7 @@ class Run:
 
     def settings_of(self, stage: Stage) -> dict[str, Any]:
         """The settings that the stage's digest covers, dotted."""
-        values = flat(self.config, free=False)
+        values = flat(self.config, knobs=False)
         return {key: value for key, value in values.items() if key.split(".")[0] in stage.tables}
 
     def inputs_of(self, stage: Stage) -> dict[str, str]:

@@ -71,8 +71,8 @@ def test_every_key_is_explained_in_the_file() -> None:
 
 def test_free_settings_are_not_part_of_a_digest() -> None:
     assert "rollout.max_in_flight" in flat(parse())
-    assert "rollout.max_in_flight" not in flat(parse(), free=False)
-    assert "rollout.temperature" in flat(parse(), free=False)
+    assert "rollout.max_in_flight" not in flat(parse(), knobs=False)
+    assert "rollout.temperature" in flat(parse(), knobs=False)
 
 
 def test_broken_toml_and_a_newer_format(tmp_path: Path) -> None:

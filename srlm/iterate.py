@@ -1,0 +1,191 @@
+"""The story: how M0 becomes M1, and M_t becomes M_{t+1}.
+
+    M0 --SFT on IFT+EFT--> M1 --DPO on AIFT(M1)--> M2 --DPO on AIFT(M2)--> M3 ...
+
+Each step below is a stage: done once, recorded in run.json, and skipped when it is done. This process loads no model;
+each phase is a child process that owns the accelerator alone, since only its end gives all the memory back.
+"""
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from srlm.console import say
+from srlm.errors import StageError
+from srlm.evaluate import write_metrics
+from srlm.generate import GenerateJob, Part, instruction_filter
+from srlm.instructions import instructions_from_file
+from srlm.launch import Watch, run_child
+from srlm.pairs import make_pair
+from srlm.plan import check_plan
+from srlm.records import EFTRow, IFTRow, PreferencePair, PromptRow, Rollout
+from srlm.run import Run, Stage, Status, stages_of
+from srlm.store import read_rows, write_rows
+from srlm.train.job import TrainJob, launch_command
+from srlm.train.rows import sft_rows
+
+
+def iterate(run: Run, n: int) -> None:
+    """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
+
+    Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
+    """
+    with run.lock() as lock:
+        check_plan(run, n)
+        Iteration(run, n, lock).all()
+
+
+class Iteration:
+    """One call of `srlm iterate`: the run, where it shall go, and the lock that its children inherit."""
+
+    def __init__(self, run: Run, n: int, lock: int) -> None:
+        self.run, self.n, self.lock = run, n, lock
+        self.stages = {stage.name: stage for stage in stages_of(n)}
+
+    def all(self) -> None:
+        """M0 is only measured; each later model is trained, measured, and (but for the last) makes AIFT."""
+        self.generate(0)
+        for t in range(1, self.n + 1):
+            self.train(t)
+            self.generate(t)
+            if t < self.n:
+                self.make_pairs(t)
+
+    # --- train -----------------------------------------------------------------------------------------------------
+
+    def train(self, t: int) -> None:
+        """M_1 = SFT of M_0 on IFT+EFT. M_t = DPO of M_{t-1} on AIFT(M_{t-1}), with M_{t-1} as the reference."""
+        stage = self.stages[f"M{t}/train"]
+        if self.done(stage):
+            return
+        run, folder = self.run, self.run.folder(t)
+        sft = t == 1
+        if sft:
+            ift, eft = read_rows(run.seed("ift"), IFTRow), read_rows(run.seed("eft"), EFTRow)
+            write_rows(folder / "train_rows.jsonl", sft_rows(ift, eft, run.templates))
+        job = TrainJob(
+            algorithm="sft" if sft else "dpo",
+            model=run.model(t - 1),
+            revision=run.config.model.revision if sft else None,
+            rows=folder / "train_rows.jsonl" if sft else run.aift(t - 1) / "pairs.jsonl",
+            out=folder / "model",
+            checkpoints=folder / "checkpoints",
+            log=folder / "train.jsonl",
+            result=run.log(f"M{t}-train").with_suffix(".result.json"),
+            seed=run.config.run.seed,
+            max_length=run.config.model.max_length,
+            train=run.config.train,
+            optimizer=run.config.sft if sft else run.config.dpo,
+        )
+        command = launch_command(self.write_job(f"M{t}-train", job), run.config.train.num_processes)
+        label = f"M{t}: SFT of M0" if sft else f"M{t}: DPO of M{t - 1}"
+        with self.recorded(stage) as info:
+            info["launch"] = command
+            batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
+            watches = [Watch(label, job.log, math.ceil(batches * job.optimizer.epochs), steps=True)]
+            info |= run_child(command, job.result, run.log(f"M{t}-train"), watches, self.lock)
+
+    # --- generate --------------------------------------------------------------------------------------------------
+
+    def generate(self, t: int) -> None:
+        """One engine load of M_t: its evaluation, and AIFT(M_t) when there is a next model to train on it."""
+        names = [f"M{t}/eval"] + ([f"M{t}/aift"] if 0 < t < self.n else [])
+        owed = [self.stages[name] for name in names if not self.done(self.stages[name])]
+        if not owed:
+            return
+        if f"M{t}/aift" in [stage.name for stage in owed]:
+            self.instructions_from_elsewhere(t)
+        parts = [stage.part for stage in owed]
+        with self.recorded(*owed) as info:
+            info |= self.generate_child(t, self.run.model(t), parts)
+            if "eval" in parts:
+                write_metrics(self.run.folder(t), f"M{t}", self.run.config)
+
+    def instructions_from_elsewhere(self, t: int) -> None:
+        """Where another model or a file is the source, its instructions are written before M_t is loaded."""
+        settings, path = self.run.config.instructions, self.run.aift(t) / "instructions.jsonl"
+        if settings.source == "model":
+            self.generate_child(t, settings.path, ["instructions"])
+        elif settings.source == "file":
+            write_rows(path, instructions_from_file(t, settings, instruction_filter(self.run, t)))
+
+    def generate_child(self, t: int, model: str, parts: list[Part]) -> dict[str, Any]:
+        """Run the rollout child on `model` for the given parts of iteration t."""
+        run, name = self.run, f"M{t}-{'-'.join(parts)}"
+        job = GenerateJob(
+            run=run.root,
+            t=t,
+            model=model,
+            revision=run.config.model.revision if model == run.config.model.path else None,
+            parts=parts,
+            result=run.log(name).with_suffix(".result.json"),
+        )
+        command = [sys.executable, "-m", "srlm.generate", str(self.write_job(name, job))]
+        return run_child(command, job.result, run.log(name), [self.watch(t, part) for part in parts], self.lock)
+
+    def watch(self, t: int, part: Part) -> Watch:
+        """The progress bar of one part."""
+        run, count = self.run, self.run.config.instructions.count
+        if part == "eval":
+            held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
+            total = held_out + sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+            return Watch(f"M{t}: evaluation", run.folder(t) / "eval.jsonl", total)
+        if part == "instructions":
+            return Watch(f"M{t}: instructions", run.aift(t) / "instructions.jsonl", count)
+        return Watch(f"M{t}: AIFT(M{t}), instructions rolled out", run.aift(t) / "rollouts.jsonl", count)
+
+    # --- pairs -----------------------------------------------------------------------------------------------------
+
+    def make_pairs(self, t: int) -> None:
+        """AIFT(M_t) as preference pairs, and the reason for every instruction that gave none."""
+        stage = self.stages[f"M{t}/pairs"]
+        if self.done(stage):
+            return
+        with self.recorded(stage) as info:
+            rollouts = read_rows(self.run.aift(t) / "rollouts.jsonl", Rollout)
+            made = [(rollout.id, make_pair(rollout, self.run.config.pairs)) for rollout in rollouts]
+            made.sort(key=lambda item: item[0])  # rollouts end in any order; the training data shall not
+            pairs = [pair for _, pair in made if isinstance(pair, PreferencePair)]
+            dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
+            write_rows(self.run.aift(t) / "dropped.jsonl", dropped)
+            write_rows(self.run.aift(t) / "pairs.jsonl", pairs)
+            info |= {"pairs": len(pairs), "dropped": dict(Counter(row["reason"] for row in dropped))}
+            say(f"M{t}: {len(pairs)} preference pairs from {len(made)} instructions")
+            if not pairs:
+                raise StageError(f"M{t} made no preference pair: {info['dropped']}; see `srlm inspect {self.run.root}`")
+
+    # --- bookkeeping -----------------------------------------------------------------------------------------------
+
+    def done(self, stage: Stage) -> bool:
+        """Whether the stage is done and still holds."""
+        return self.run.state(stage)[0] == "done"
+
+    def write_job(self, name: str, job: Any) -> Path:
+        """Write a child's job file beside its log."""
+        path = self.run.log(name).with_suffix(".job.json")
+        path.write_text(job.model_dump_json(indent=2))
+        return path
+
+    @contextmanager
+    def recorded(self, *stages: Stage) -> Iterator[dict[str, Any]]:
+        """Record the stages as running, then as they end; what the block puts into the yielded dict is kept."""
+        for stage in stages:
+            self.run.begin(stage)
+        started = time.monotonic()
+        info: dict[str, Any] = {}
+        status: Status = "failed"
+        try:
+            yield info
+            status = "done"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            elapsed = time.monotonic() - started
+            for stage in stages:
+                self.run.end(stage, status, info.get(stage.part, elapsed), info)

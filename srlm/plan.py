@@ -1,0 +1,94 @@
+"""What `srlm iterate` would do: each stage's state and why, and an estimate of tokens, time and disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from srlm.errors import UserError
+from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
+from srlm.run import Run, Stage, State, stages_of
+from srlm.store import read_rows
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of the plan: tokens to generate, seconds as an earlier stage like it took (None: unknown), bytes."""
+
+    stage: Stage
+    state: State
+    why: str
+    tokens: int | None
+    seconds: float | None
+    disk: int
+
+
+def make_plan(run: Run, n: int) -> list[Planned]:
+    """The stages that bring the run to M_n, in order, with their states and estimates."""
+    size = model_bytes(run)
+    planned = []
+    for stage in stages_of(n):
+        state, why = run.state(stage)
+        if state == "done":
+            planned.append(Planned(stage, state, why, 0, 0.0, 0))
+        else:
+            disk = size * (1 + run.config.train.keep_checkpoints * 3) if stage.part == "train" else 0
+            planned.append(Planned(stage, state, why, _tokens(run, stage), _seconds(run, stage), disk))
+    return planned
+
+
+def check_plan(run: Run, n: int) -> list[dict[str, object]]:
+    """Refuse a plan with stale stages; else accept and return the changed settings.
+
+    A setting that only owed stages read may change; one that a finished or begun stage read may not, silently.
+    """
+    for planned in make_plan(run, n):
+        if planned.state == "stale":
+            name = planned.stage.name
+            raise UserError(
+                f"{name} was made from something else: {planned.why}",
+                f"put it back, or make {name} and what follows anew: srlm iterate {n} --run {run.root} --redo {name}",
+            )
+    return run.accept_changes()
+
+
+def model_bytes(run: Run) -> int:
+    """Bytes of M0's weights on disk; 0 for a model that is not a local folder."""
+    return sum(path.stat().st_size for path in Path(run.config.model.path).glob("*.safetensors"))
+
+
+def _seconds(run: Run, stage: Stage) -> float | None:
+    """Seconds that the latest finished stage of the same kind took."""
+    same = [
+        record.seconds
+        for name, record in run.record.stages.items()
+        if record.status == "done" and name.split("/")[1] == stage.part and (stage.t > 1) == (int(name[1]) > 1)
+    ]
+    return same[-1] if same else None
+
+
+def _tokens(run: Run, stage: Stage) -> int | None:
+    """Tokens to generate, from the mean lengths of earlier rows of this run; None before there are any."""
+    if stage.part not in ("eval", "aift"):
+        return None
+    answer, judgement = _mean_lengths(run)
+    if answer is None or judgement is None:
+        return None
+    config = run.config
+    judged = config.judge.samples * judgement
+    if stage.part == "aift":
+        return int(config.instructions.count * config.rollout.candidates * (answer + judged))
+    prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
+    return int(prompts * config.eval.candidates * (answer + judged) + held_out * judged)
+
+
+def _mean_lengths(run: Run) -> tuple[float | None, float | None]:
+    """Mean tokens of an answer and of a judgement in the latest evaluation."""
+    for t in range(len(run.record.stages), -1, -1):
+        rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+        rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
+        candidates = [candidate for rollout in rollouts for candidate in rollout.candidates]
+        judgements = [judgement for candidate in candidates for judgement in candidate.judgements]
+        if judgements:
+            answer = sum(c.tokens for c in candidates) / len(candidates)
+            return answer, sum(j.tokens for j in judgements) / len(judgements)
+    return None, None

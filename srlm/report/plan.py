@@ -1,0 +1,31 @@
+"""The plan of `srlm iterate --dry-run` as a table."""
+
+import shutil
+
+from rich.table import Table
+
+from srlm.console import out, safe, say
+from srlm.plan import make_plan
+from srlm.run import Run
+
+
+def show_plan(run: Run, n: int, redo: str | None) -> None:
+    """Print each stage with its state and reason, and the estimates; changes nothing."""
+    again = {stage.name for stage in run.made_from(redo)} if redo else set()
+    planned = make_plan(run, n)
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "state", "why", "tokens to generate", "seconds (as last time)"):
+        table.add_column(column)
+    for item in planned:
+        state, why = ("redo", "the old files are kept aside") if item.stage.name in again else (item.state, item.why)
+        table.add_row(item.stage.name, state, safe(why), _number(item.tokens), _number(item.seconds))
+    out().print(table)
+    known = [item.seconds for item in planned if item.seconds is not None]
+    unknown = sum(item.seconds is None for item in planned)
+    rest = f", and {unknown} stages of a kind that has not run yet" if unknown else ""
+    need, free = sum(item.disk for item in planned), shutil.disk_usage(run.root).free
+    say(f"Estimate: {sum(known):.0f} s{rest}; {need / 2**20:.0f} MiB of new weights, {free / 2**30:.1f} GiB are free.")
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}" if value else ""

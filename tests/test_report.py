@@ -1,0 +1,191 @@
+"""`srlm inspect` on run folders written by hand; and the console that it prints through."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folder import HOSTILE, bare_run, eval_answers, finished_run
+
+from srlm.console import out, progress, safe
+from srlm.errors import UserError
+from srlm.report import inspect_run
+from srlm.run import Run, stages_of
+
+Capture = pytest.CaptureFixture[str]
+
+
+def row_of(text: str, label: str) -> list[str]:
+    """The cells of the table line that begins with `label`."""
+    line = next(line.strip() for line in text.splitlines() if line.strip().startswith(label))
+    return re.split(r"\s{2,}", line)[1:]
+
+
+def shown(run: Run, capsys: Capture, model: str | None = None) -> str:
+    inspect_run(run, model, as_json=False)
+    return capsys.readouterr().out
+
+
+def data(run: Run, capsys: Capture, model: str | None = None) -> Any:
+    inspect_run(run, model, as_json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+class TestOverview:
+    def test_one_column_per_model(self, tmp_path: Path, capsys: Capture) -> None:
+        text = shown(finished_run(tmp_path), capsys)
+        assert row_of(text, "ground truth: score") == ["0.50", "1.50", "2.50"]
+        assert row_of(text, "ground truth: fully correct") == ["50.0%", "50.0%", "50.0%"]
+        assert row_of(text, "self-score") == ["3.00", "3.00", "3.00"]
+        assert row_of(text, "judge: pairwise accuracy") == ["50.0%", "100.0%", "100.0%"]
+        assert row_of(text, "AIFT: instructions kept / asked") == ["-", "2 / 3", "-"]
+        assert row_of(text, "AIFT: preference pairs") == ["-", "1", "-"]
+        assert row_of(text, "training (s)") == ["-", "11", "12"]
+        assert "unfinished" not in text
+
+    def test_without_a_grader_no_line_about_ground_truth(self, tmp_path: Path, capsys: Capture) -> None:
+        run = finished_run(tmp_path)
+        for t in range(3):
+            path = run.folder(t) / "metrics.json"
+            found = json.loads(path.read_text())
+            found["answers"] = {k: v for k, v in found["answers"].items() if not k.startswith("truth")}
+            path.write_text(json.dumps(found))
+        assert "ground truth" not in shown(run, capsys)
+
+    def test_stages_that_ran_in_one_child_are_counted_once(self, tmp_path: Path, capsys: Capture) -> None:
+        run = finished_run(tmp_path)
+        run.record.stages["M1/eval"].started = run.record.stages["M1/aift"].started = "2026-01-01T00:00:01Z"
+        assert row_of(shown(run, capsys), "generation (s)")[1] == "11"
+        run.record.stages["M1/aift"].started = "2026-01-01T00:01:00Z"
+        assert row_of(shown(run, capsys), "generation (s)")[1] == "22"
+
+    def test_fresh_run(self, tmp_path: Path, capsys: Capture) -> None:
+        text = shown(bare_run(tmp_path), capsys)
+        assert row_of(text, "unfinished") == ["eval owed"]
+
+    def test_interrupted_run_shows_what_is_safe(self, tmp_path: Path, capsys: Capture) -> None:
+        run = bare_run(tmp_path)
+        run.begin(stages_of(0)[0])
+        (tmp_path / "M0").mkdir()
+        rows = [row.model_dump_json() for row in eval_answers(0)]
+        (tmp_path / "M0" / "eval.jsonl").write_text(rows[0] + "\n" + rows[1][:40])  # the second row is torn
+        assert row_of(shown(run, capsys), "unfinished") == ["eval partial (1 rows)"]
+        assert "Question p1?" in shown(run, capsys, "M0")
+
+    def test_json_holds_the_same_figures(self, tmp_path: Path, capsys: Capture) -> None:
+        found = data(finished_run(tmp_path), capsys)
+        assert [model["model"] for model in found["models"]] == ["M0", "M1", "M2"]
+        assert found["models"][2]["metrics"]["answers"]["truth_score"] == 2.5
+        assert found["models"][1]["aift"]["instructions"]["dropped"] == {"too similar": 1}
+        assert found["models"][1]["stages"]["pairs"]["state"] == "done"
+
+
+class TestOneModel:
+    def test_numbers_reasons_and_whole_examples(self, tmp_path: Path, capsys: Capture) -> None:
+        text = shown(finished_run(tmp_path), capsys, "m1")
+        assert row_of(text, "too similar") == ["1"]
+        assert row_of(text.partition("Preference pairs")[2], "tie") == ["1"]
+        assert row_of(text, "logps_chosen") == ["-6", "-7"]
+        assert "Question p1?" in text
+        assert "self-score 4.00 (4); truth score 2, correct 1" in text
+        assert "judgement: It is so." in text
+        assert "--- chosen, self-score 4.00" in text
+        assert "--- rejected, self-score 2.00\nNo." in text
+
+    def test_json(self, tmp_path: Path, capsys: Capture) -> None:
+        found = data(finished_run(tmp_path), capsys, "M1")
+        assert found["examples"]["answers"][0]["rollout"]["candidates"][1]["judgements"][0]["score"] == 4.0
+        assert found["examples"]["pairs"][0]["margin"] == 2.0
+        assert found["training"]["last"]["loss"] == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("name", ["M3", "model", "M-1", "2"])
+    def test_unknown_model_is_the_users_error(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(UserError, match="it has M0, M1, M2"):
+            inspect_run(finished_run(tmp_path), name, as_json=False)
+
+    def test_broken_row_is_named(self, tmp_path: Path) -> None:
+        run = finished_run(tmp_path)
+        (run.folder(1) / "eval.jsonl").write_text('{"kind": "answer"}\n')
+        with pytest.raises(UserError, match=r"eval\.jsonl:1"):
+            inspect_run(run, "M1", as_json=False)
+
+
+class TestSafe:
+    @pytest.mark.parametrize("model", ["M1", None])
+    @pytest.mark.parametrize("as_json", [True, False])
+    def test_what_a_model_wrote_cannot_steer_the_terminal(
+        self, tmp_path: Path, capsys: Capture, model: str | None, as_json: bool
+    ) -> None:
+        inspect_run(finished_run(tmp_path), model, as_json)
+        text = capsys.readouterr().out
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+        if model:
+            assert "[bold]red[/bold]" in text  # markup is shown, not obeyed
+
+    def test_control_characters_are_written_out(self) -> None:
+        assert safe(HOSTILE) == r"\x1b[31m[bold]red[/bold]\x1b[0m \u202etxt\x07"
+        assert safe("a\rb\x9bc\u2066d\ufeff\ud800") == r"a\rb\x9bc\u2066d\ufeff\ud800"
+
+    def test_text_in_any_language_stays(self) -> None:
+        text = "Zürich 東京 👩\u200d🔬 می\u200cخواهم\n\ttab"
+        assert safe(text) == text
+
+
+class TestProgress:
+    def test_plain_lines_at_the_start_now_and_then_and_at_the_end(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("Rolling", 100, clock=lambda: time[0]) as bar:
+            for done in range(101):
+                bar.update(done, 100)
+                time[0] += 0.5
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == "Rolling: started, 100 to do"
+        assert lines[3] == "Rolling: 30/100, 2.0/s, 0:35 left"
+        assert lines[-1] == "Rolling: finished, 100/100 in 50.0 s, 2.0/s"
+        assert len(lines) == 12
+
+    def test_a_slow_step_still_speaks(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("Slow", 1000, clock=lambda: time[0]) as bar:
+            for done in range(3):
+                time[0] += 31
+                bar.update(done, 1000)
+        assert "Slow: 2/1000, 0.03/s" in capsys.readouterr().err
+
+    def test_what_was_there_before_is_no_part_of_the_rate(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("Again", 100, clock=lambda: time[0]) as bar:
+            bar.update(50, 100)
+            time[0] += 10
+            bar.update(100, 100)
+        assert "finished, 100/100 (50 before) in 10.0 s, 5.0/s" in capsys.readouterr().err
+
+    def test_unfinished_step_says_so(self, capsys: Capture) -> None:
+        def interrupted() -> None:
+            with progress("Cut", 100) as bar:
+                bar.update(7, 100)
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert "Cut: stopped, 7/100" in capsys.readouterr().err
+
+    def test_several_bars_share_a_terminal(self) -> None:
+        code = (
+            "from srlm.console import progress, say\n"
+            "with progress('one', 2) as one, progress('two', 4) as two:\n"
+            "    one.update(2, 2); two.update(1, 4); say('[b]between[/b]')\n"
+        )
+        env = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        assert "finished, 2/2" in done.stderr
+        assert "stopped, 1/4" in done.stderr
+        assert "[b]between[/b]" in done.stderr
+        assert done.stdout == ""
+
+
+def test_plain_output_is_wide_enough_for_tables() -> None:
+    assert out().is_terminal or out().width >= 200

@@ -1,0 +1,148 @@
+"""Rollouts on the scripted engine: one durable row each, bounded work, resume."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folder import bare_run
+
+from srlm.engine import Sample, Sampling
+from srlm.engine.scripted import ScriptedEngine
+from srlm.generate import make_parts
+from srlm.records import AnswerEval, EFTRow, EvalRow, IFTRow, Instruction, Messages, PromptRow, Rollout
+from srlm.run import Run
+from srlm.store import read_rows, write_rows
+
+QUESTION = "what is the {} thing"
+NUMBERS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+
+
+class CrashError(Exception):
+    """Stands for a kill in the middle of the work."""
+
+
+def small_run(root: Path, **replace: str) -> Run:
+    """A run with 4 held-out prompts, 6 held-out EFT rows and 10 instructions to make."""
+    run = bare_run(root)
+    config = root / "config.toml"
+    text = config.read_text().replace("count = 1000", "count = 10").replace("max_in_flight = 64", "max_in_flight = 3")
+    config.write_text(text)
+    ask = [{"role": "user", "content": "seed question"}]
+    answer = [{"role": "assistant", "content": "seed answer"}]
+    write_rows(run.seed("ift"), [IFTRow(id=f"ift-{n}", messages=ask + answer) for n in range(9)])
+    write_rows(
+        run.seed("eval_prompts"),
+        [PromptRow(id=f"eval-{n}", messages=[{"role": "user", "content": f"held out {n}"}]) for n in range(4)],
+    )
+    write_rows(
+        run.seed("held_out_eft"),
+        [
+            EFTRow(id=f"eft-{n}", group=f"g{n % 2}", messages=ask, response=f"r{n}", judgement="", score=n, human=n)
+            for n in range(6)
+        ],
+    )
+    return Run(root)
+
+
+def reply(messages: Messages, seed: int) -> str:
+    """Instructions for few-shot prompts, scores for judge prompts, answers for the rest."""
+    text = messages[-1]["content"]
+    if "Write one new task" in text:
+        return f"{seed % 1000} {seed // 7 % 1000} {seed // 49 % 1000} what is it"
+    return f"Score: {seed % 6}" if "### Review" in text else f"answer {seed}"
+
+
+def generate(run: Run, engine: Any) -> None:
+    asyncio.run(make_parts(run, 1, ["eval", "aift"], engine))
+
+
+def rows(run: Run) -> tuple[list[Instruction], list[Rollout], list[Any]]:
+    aift = run.aift(1)
+    return (
+        list(read_rows(aift / "instructions.jsonl", Instruction)),
+        list(read_rows(aift / "rollouts.jsonl", Rollout)),
+        list(read_rows(run.folder(1) / "eval.jsonl", EvalRow)),
+    )
+
+
+def test_every_kept_instruction_and_every_held_out_item_gets_one_row(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "r")
+    generate(run, ScriptedEngine(reply))
+    instructions, rollouts, evaluated = rows(run)
+    kept = [row.id for row in instructions if row.dropped is None]
+    assert len(kept) == 10
+    assert sorted(row.id for row in rollouts) == sorted(kept)
+    assert sum(isinstance(row, AnswerEval) for row in evaluated) == 4
+    assert len(evaluated) == 10
+    for rollout in rollouts:
+        assert len(rollout.candidates) == 4
+        assert all(len(candidate.valid) == 3 for candidate in rollout.candidates)
+
+
+def test_the_judge_gets_the_conversation_and_the_very_candidate(tmp_path: Path) -> None:
+    run, engine = small_run(tmp_path / "r"), ScriptedEngine(reply)
+    generate(run, engine)
+    judged = [m[0]["content"] for m, _, _ in engine.asked if "### Review" in m[0]["content"]]
+    for rollout in rows(run)[1]:
+        for candidate in rollout.candidates:
+            asked = [p for p in judged if candidate.text in p and rollout.messages[0]["content"] in p]
+            assert len(asked) == 1
+
+
+def test_at_most_max_in_flight_rows_at_once(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "r")
+    open_now, most = 0, 0
+
+    class Counting(ScriptedEngine):
+        async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+            nonlocal open_now, most
+            if sampling.n != 4:  # only candidates: one call per row
+                return await super().sample(messages, sampling, seed)
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0.001)
+            open_now -= 1
+            return await super().sample(messages, sampling, seed)
+
+    generate(run, Counting(reply))
+    assert most == 3
+
+
+@pytest.mark.parametrize("crash_after", [1, 7, 20, 45, 70])
+def test_a_crash_loses_no_row_doubles_none_and_redoes_at_most_what_was_in_flight(
+    tmp_path: Path, crash_after: int
+) -> None:
+    class Crashing(ScriptedEngine):
+        async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+            if len(self.asked) == crash_after:
+                raise CrashError
+            return await super().sample(messages, sampling, seed)
+
+    whole, run = small_run(tmp_path / "whole"), small_run(tmp_path / "cut")
+    engine, first, second = ScriptedEngine(reply), Crashing(reply), ScriptedEngine(reply)
+    generate(whole, engine)
+    with pytest.raises(BaseExceptionGroup):
+        generate(run, first)
+    before = rows(run)
+    generate(run, second)
+    after = rows(run)
+    for old, new, expected in zip(before, after, rows(whole), strict=True):
+        assert new[: len(old)] == old  # nothing lost, nothing rewritten
+        assert sorted(map(repr, new)) == sorted(map(repr, expected))  # nothing doubled; a resumed run asks the same
+    candidates = [sum(s.n == 4 for _, s, _ in e.asked) for e in (engine, first, second)]
+    assert candidates[1] + candidates[2] - candidates[0] <= 3  # max_in_flight
+
+
+def test_an_overlong_prompt_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    class Short(ScriptedEngine):
+        async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+            if messages[-1]["content"] == "held out 2":
+                return [Sample("", 0, "overlong")] * sampling.n
+            return await super().sample(messages, sampling, seed)
+
+    run = small_run(tmp_path / "r")
+    generate(run, Short(reply))
+    answers = {row.rollout.id: row.rollout for row in rows(run)[2] if isinstance(row, AnswerEval)}
+    assert answers["eval-2"].dropped == "overlong"
+    assert [row.dropped for row in answers.values() if row.id != "eval-2"] == [None] * 3

@@ -1,0 +1,133 @@
+"""The run folder: what is owed, what is stale, what is kept aside, who holds the lock."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from run_folder import bare_run, finished_run
+
+from srlm.errors import UserError
+from srlm.plan import check_plan, make_plan
+from srlm.run import Run, find_run, stages_of
+
+
+def states(run: Run, n: int) -> dict[str, str]:
+    return {item.stage.name: item.state for item in make_plan(run, n)}
+
+
+def change(run: Run, old: str, new: str) -> Run:
+    """Edit config.toml as a user would, and open the run again."""
+    path = run.root / "config.toml"
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new))
+    return Run(run.root)
+
+
+def test_the_order_of_stages() -> None:
+    assert [stage.name for stage in stages_of(2)] == [
+        "M0/eval", "M1/train", "M1/eval", "M1/aift", "M1/pairs", "M2/train", "M2/eval",
+    ]  # fmt: skip
+
+
+def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    assert set(states(run, 2).values()) == {"done"}
+    owed = [name for name, state in states(run, 3).items() if state == "owed"]
+    assert owed == ["M2/aift", "M2/pairs", "M3/train", "M3/eval"]
+
+
+def test_a_begun_stage_is_partial_even_when_its_owner_died(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    run.begin(stages_of(1)[0])
+    assert states(Run(run.root), 1)["M0/eval"] == "partial"
+
+
+def test_a_setting_that_only_owed_stages_read_may_change_and_is_recorded(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    run = change(run, "few_shot_ift = 6", "few_shot_ift = 5")
+    with pytest.raises(UserError, match=r"M1/aift .*few_shot_ift was 6, is 5"):
+        check_plan(run, 3)
+    run = change(run, "few_shot_ift = 5", "few_shot_ift = 6")
+    run = change(run, "max_in_flight = 64", "max_in_flight = 8")  # speed only
+    assert [item["key"] for item in check_plan(run, 3)] == ["rollout.max_in_flight"]
+    assert Run(run.root).record.changes[0]["is"] == 8
+    assert check_plan(Run(run.root), 3) == []
+
+
+def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "beta = 0.1", "beta = 0.2")
+    assert states(run, 2)["M1/train"] == "done"  # SFT does not read dpo.beta
+    with pytest.raises(UserError) as error:
+        check_plan(run, 2)
+    assert "M2/train" in str(error.value)
+    assert "dpo.beta was 0.1, is 0.2" in str(error.value)
+    assert "--redo M2/train" in str(error.value)
+
+
+def test_a_changed_seed_file_or_template_is_noticed(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    (run.root / "seed" / "ift.jsonl").write_text("\n")
+    assert states(Run(run.root), 2)["M1/train"] == "stale"
+    run = finished_run(tmp_path / "s")
+    template = run.root / "prompts" / "judge.txt"
+    template.write_text(template.read_text() + "\nBe strict.")
+    found = states(Run(run.root), 2)
+    assert (found["M0/eval"], found["M1/train"], found["M1/eval"]) == ("stale", "stale", "stale")
+
+
+def test_a_lost_model_makes_its_stage_stale(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    (run.root / "M1" / "model").rmdir()
+    assert states(run, 2)["M1/train"] == "stale"
+
+
+def test_redo_keeps_the_old_files_and_owes_all_that_follows(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    aside = run.set_aside("M1/aift")
+    assert {name for name, state in states(Run(run.root), 2).items() if state == "owed"} == {
+        "M1/aift", "M1/pairs", "M2/train", "M2/eval",
+    }  # fmt: skip
+    assert (aside / "M1" / "aift" / "rollouts.jsonl").is_file()
+    assert (aside / "M2" / "eval.jsonl").is_file()
+    assert not (run.root / "M2" / "eval.jsonl").exists()
+    assert (run.root / "M1" / "model").is_dir()
+
+
+def test_redo_of_what_was_never_made_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no M7/train"):
+        finished_run(tmp_path / "r").set_aside("M7")
+
+
+def test_the_lock_holds_against_another_process_and_goes_with_its_owner(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    hold = "import sys, time; from pathlib import Path; from srlm.run import Run\n"
+    hold += "with Run(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", hold, str(run.root)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"in use by process {other.pid} "), run.lock():
+        pass
+    other.kill()
+    other.wait()
+    with run.lock():
+        pass
+
+
+def test_a_newer_run_folder_is_refused(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    path = run.root / "run.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(UserError, match="upgrade srlm"):
+        Run(run.root)
+
+
+def test_the_only_or_the_latest_run_is_found(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make one with `srlm init`"):
+        find_run(None, tmp_path)
+    bare_run(tmp_path / "one")
+    assert find_run(None, tmp_path)[1] == "the only run"
+    latest = bare_run(tmp_path / "two")
+    found, how = find_run(None, tmp_path)
+    assert (found.root, how) == (latest.root, "the latest of 2 runs")
