@@ -1,0 +1,72 @@
+# What a newcomer types: `make demo`, `make test`. Each sets up .venv first, once; afterwards it starts at once.
+# PYTHON: which Python 3.11 makes .venv. LOCK: what is installed into it (requirements/gpu.txt on a GPU machine).
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(if $(shell $(p) -c 'import sys; print(sys.version_info[:2] == (3, 11) or "")' 2>/dev/null),$(p))))
+LOCK ?= requirements/cpu.txt
+UV ?= uv
+READY := .venv/.ready
+PYTEST := .venv/bin/python -m pytest -q -ra
+# Test files that load torch or an engine, or start processes: not part of the quick `make check`.
+HEAVY := $(wildcard $(addprefix tests/test_,doctor.py engine.py evaluate.py generate.py init.py iterate.py launch.py \
+	packaging.py rollout.py seed.py train.py vllm.py))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: setup demo check lint unit test test-heavy test-slow test-gpu base lock
+
+setup: $(READY)
+	@:
+
+$(READY): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "srlm needs Python 3.11: install it, or name it: make setup PYTHON=..." >&2; exit 1; }
+	@echo "Setting up .venv (once; some minutes) ..."
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@{ .venv/bin/python -m pip install --no-deps -r $(LOCK) \
+		&& .venv/bin/python -m pip install --no-deps --no-build-isolation -e . ; } > .venv/setup.log 2>&1 \
+		|| { tail -n 30 .venv/setup.log; echo "Set-up failed; all of its output: .venv/setup.log" >&2; exit 1; }
+	@touch $@
+
+demo: setup
+	srlm init runs/demo --recipe demo
+	srlm iterate 3 --run runs/demo
+	srlm inspect runs/demo
+	@echo
+	@echo "Next: srlm inspect runs/demo M3     what M3 answers, how it judges, with examples"
+	@echo "      runs/demo/config.toml         every setting, with a comment"
+	@echo "      runs/demo/M*/                 models, evaluations and the training data that the models made"
+
+check: lint unit
+
+lint: setup
+	ruff format --check .
+	ruff check .
+	mypy
+
+unit: setup
+	$(PYTEST) -m "not slow and not gpu" $(addprefix --ignore=,$(HEAVY))
+
+test: setup
+	$(PYTEST) -m "not slow and not gpu"
+
+test-heavy: setup  # what `make test` runs beyond `make check`
+	$(PYTEST) -m "not slow and not gpu" $(HEAVY)
+
+test-slow: setup
+	$(PYTEST) -m "slow and not gpu"
+
+test-gpu: setup
+	$(PYTEST) -m gpu
+
+base: setup
+	python -m srlm.demo.base
+
+# Both locks, from the ranges in pyproject.toml. uv looks for the CPU build of torch where pip does.
+lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
+COMPILE = $(UV) pip compile -q pyproject.toml --extra dev --extra tensorboard --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --no-emit-find-links --no-emit-index-url
+lock:
+	$(COMPILE) --extra cpu --override requirements/overrides.txt -o requirements/cpu.txt
+	sed -i -e '/^torch==/s/+cpu//' -e '/^#/d' requirements/cpu.txt
+	$(COMPILE) --extra gpu -o requirements/gpu.txt
+	sed -i -e '/^#/d' requirements/gpu.txt
+	for name in cpu gpu; do cat requirements/$$name.head requirements/$$name.txt > .lock && mv .lock requirements/$$name.txt; done

@@ -1,0 +1,164 @@
+"""Kill the real loop at random moments of each stage, and see that nothing is lost.
+
+    python benchmarks/kill.py [--kills 20] [--out runs/kill]
+
+Each kill waits until a stage is under way and has added a random number of rows (or trainer steps), then
+sends SIGKILL to the parent or to the child. Afterwards the run is finished and compared with an uninterrupted
+one: every instruction has one row, no durable row was lost or changed, and the trained weights of M1 are the
+same to the last bit.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from srlm.records import EvalRow, Instruction, Rollout
+from srlm.run import Run
+from srlm.store import file_digest, read_json, read_rows
+
+# stage -> the file whose rows show that it is under way, and about how many rows it gets
+STAGES = {
+    "M0/eval": ("M0/eval.jsonl", 60),
+    "M1/train": ("M1/train.jsonl", 60),
+    "M1/eval": ("M1/eval.jsonl", 60),
+    "M1/aift": ("M1/aift/rollouts.jsonl", 60),
+    "M2/train": ("M2/train.jsonl", 8),
+    "M2/eval": ("M2/eval.jsonl", 60),
+}
+DURABLE = ("eval.jsonl", "instructions.jsonl", "rollouts.jsonl")  # trainer logs are cut back to the checkpoint
+SMALL = [
+    "data.eval_prompts=40",
+    "data.held_out_eft=0.1",
+    "instructions.count=80",
+    "rollout.max_in_flight=16",
+    "train.save_steps=5",
+]
+LAST = 2
+
+
+def main() -> None:
+    """Make both runs, kill one of them again and again, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("runs/kill"))
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    whole, killed = arguments.out / "whole", arguments.out / "killed"
+    for root in (whole, killed):
+        make_run(root)
+    subprocess.run(iterate_command(whole), check=True)
+    choose = random.Random(arguments.seed)
+    for number in range(arguments.kills):
+        stage = list(STAGES)[number * len(STAGES) // arguments.kills]
+        print(f"kill {number + 1}: {kill_in(killed, stage, choose)}", flush=True)
+    subprocess.run(iterate_command(killed), check=True)
+    for line in check(killed, whole):
+        print(line)
+
+
+def make_run(root: Path, settings: list[str] = SMALL) -> None:
+    """A small demo run."""
+    options = [f"--set={value}" for value in settings]
+    subprocess.run([sys.executable, "-m", "srlm.cli", "init", str(root), "--recipe", "demo", *options], check=True)
+
+
+def iterate_command(root: Path) -> list[str]:
+    """What a user types to go on with the run."""
+    return [sys.executable, "-m", "srlm.cli", "iterate", str(LAST), "--run", str(root)]
+
+
+def kill_in(root: Path, stage: str, choose: random.Random) -> str:
+    """Start the loop, kill it once the stage has added a random number of rows; says what was done.
+
+    A stage that ends before that is not killed any more: the loop is killed in the next one.
+    """
+    before = durable(root)
+    parent = subprocess.Popen(iterate_command(root), stderr=subprocess.DEVNULL)
+    path, most = root / STAGES[stage][0], STAGES[stage][1]
+    goal = lines(path) + choose.randint(0, most // 4)
+    victim = choose.choice(["parent", "child"])
+    while parent.poll() is None and not (status(root, stage) in ("running", "done") and lines(path) >= goal):
+        if status(root, stage) == "done":
+            break
+        time.sleep(0.02)
+    time.sleep(choose.random() * 0.5)
+    children = children_of(parent.pid)
+    targets = [parent.pid] if victim == "parent" else children
+    for pid in targets:
+        os.kill(pid, signal.SIGKILL)
+    code = parent.wait()
+    wait_until_gone(children)
+    after = durable(root)
+    for name, rows in before.items():
+        assert after[name].startswith(rows), f"{name} lost rows that were durable"
+    return f"{victim} in {stage} at {lines(path)} rows (parent's exit code {code})"
+
+
+def check(killed: Path, whole: Path | None = None) -> list[str]:
+    """Assert that the finished run is complete and nothing is doubled; returns what was found, in words."""
+    run = Run(killed)
+    found = []
+    for t in range(LAST + 1):
+        ids = [
+            row.rollout.id if row.kind == "answer" else row.id
+            for row in read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+        ]
+        expected = lines(run.seed("eval_prompts")) + lines(run.seed("held_out_eft"))
+        assert len(ids) == len(set(ids)) == expected, f"M{t}: {len(ids)} evaluation rows of {expected}"
+    for t in range(1, LAST):
+        kept = [row.id for row in read_rows(run.aift(t) / "instructions.jsonl", Instruction) if row.dropped is None]
+        rolled = [row.id for row in read_rows(run.aift(t) / "rollouts.jsonl", Rollout)]
+        assert sorted(kept) == sorted(rolled), f"M{t}: rollouts and instructions differ"
+        assert len(set(rolled)) == len(rolled) == run.config.instructions.count
+        found.append(f"M{t}: {len(rolled)} instructions, one rollout each")
+    attempts = {name: record.attempts for name, record in run.record.stages.items()}
+    found.append(f"attempts: {attempts}")
+    for t in range(1, LAST + 1):
+        info = run.record.stages[f"M{t}/train"].info
+        found.append(f"M{t}: trained {info['steps']} steps, last resumed from step {info['resumed_from_step']}")
+    if whole is not None:
+        digests = [file_digest(root / "M1" / "model" / "model.safetensors") for root in (killed, whole)]
+        assert digests[0] == digests[1], "M1's weights differ from the uninterrupted run's"
+        found.append(f"M1's weights are those of the uninterrupted run, bit for bit ({digests[0]})")
+    return found
+
+
+def durable(root: Path) -> dict[str, bytes]:
+    """The whole rows on disk of every file whose rows count once they are written."""
+    paths = [path for name in DURABLE for path in root.glob(f"M*/**/{name}")]
+    return {str(path.relative_to(root)): path.read_bytes().rpartition(b"\n")[0] for path in paths}
+
+
+def status(root: Path, stage: str) -> str:
+    """The stage's status in run.json."""
+    record = read_json(root / "run.json")["stages"].get(stage)
+    return record["status"] if record else "owed"
+
+
+def lines(path: Path) -> int:
+    """Whole lines of a file; 0 when there is none."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def wait_until_gone(pids: list[int], seconds: float = 30) -> None:
+    """Wait for processes to end by themselves. Raises TimeoutError when one outlives its parent."""
+    deadline = time.monotonic() + seconds
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {pids} outlived their parent")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
