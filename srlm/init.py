@@ -153,10 +153,12 @@ def _models(models: list[str]) -> str:
 
 def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Config, Split]:
     """Check model and data against each other and split the data; fills the report."""
+    from srlm.evaluate import load_grader
     from srlm.model_check import check_model
     from srlm.seed import fit
     from srlm.seed.read import read_eft, read_ift, read_prompts
 
+    load_grader(config.eval.grader)  # a wrong name shall show now, not after the first engine load
     ift, eft = read_ift(sources.ift), read_eft(sources.eft)
     prompts = read_prompts(sources.eval_prompts) if sources.eval_prompts else None
     model, templates = check_model(sources.model, config.model.revision), Templates(PROMPTS)

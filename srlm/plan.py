@@ -11,27 +11,32 @@ from srlm.store import read_rows
 
 @dataclass(frozen=True)
 class Planned:
-    """One stage of the plan: tokens to generate, seconds as an earlier stage like it took (None: unknown), bytes."""
+    """One stage of the plan: tokens to generate, seconds as an earlier stage like it took (None: unknown), bytes.
+
+    `bound` says that no row of this run tells a mean length yet: the tokens are the most that they can be.
+    """
 
     stage: Stage
     state: State
     why: str
-    tokens: int | None
+    tokens: int
+    bound: bool
     seconds: float | None
     disk: int
 
 
 def make_plan(run: Run, n: int) -> list[Planned]:
     """The stages that bring the run to M_n, in order, with their states and estimates."""
-    size = model_bytes(run)
+    size, lengths = model_bytes(run), _mean_lengths(run)
     planned = []
     for stage in stages_of(n):
         state, why = run.state(stage)
         if state == "done":
-            planned.append(Planned(stage, state, why, 0, 0.0, 0))
+            planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
         else:
             disk = size * (1 + run.config.train.keep_checkpoints * 3) if stage.part == "train" else 0
-            planned.append(Planned(stage, state, why, _tokens(run, stage), _seconds(run, stage), disk))
+            tokens = _tokens(run, stage, *(lengths or (run.config.rollout.max_tokens, run.config.judge.max_tokens)))
+            planned.append(Planned(stage, state, why, tokens, lengths is None, _seconds(run, stage), disk))
     return planned
 
 
@@ -56,33 +61,27 @@ def model_bytes(run: Run) -> int:
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:
-    """Seconds that the latest finished stage of the same kind took."""
-    same = [
-        record.seconds
-        for name, record in run.record.stages.items()
-        if record.status == "done" and name.split("/")[1] == stage.part and (stage.t > 1) == (int(name[1]) > 1)
-    ]
+    """Seconds that the latest finished stage of the same kind took; SFT and DPO are different kinds."""
+    kinds = {other.name: other.kind for other in stages_of(run.last)}
+    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds[name] == stage.kind]
     return same[-1] if same else None
 
 
-def _tokens(run: Run, stage: Stage) -> int | None:
-    """Tokens to generate, from the mean lengths of earlier rows of this run; None before there are any."""
-    if stage.part not in ("eval", "aift"):
-        return None
-    answer, judgement = _mean_lengths(run)
-    if answer is None or judgement is None:
-        return None
+def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
+    """Tokens that the stage generates with answers and judgements of the given length."""
     config = run.config
     judged = config.judge.samples * judgement
     if stage.part == "aift":
         return int(config.instructions.count * config.rollout.candidates * (answer + judged))
+    if stage.part != "eval":
+        return 0
     prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
     held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
     return int(prompts * config.eval.candidates * (answer + judged) + held_out * judged)
 
 
-def _mean_lengths(run: Run) -> tuple[float | None, float | None]:
-    """Mean tokens of an answer and of a judgement in the latest evaluation."""
+def _mean_lengths(run: Run) -> tuple[float, float] | None:
+    """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
     for t in range(len(run.record.stages), -1, -1):
         rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
         rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
@@ -91,4 +90,4 @@ def _mean_lengths(run: Run) -> tuple[float | None, float | None]:
         if judgements:
             answer = sum(c.tokens for c in candidates) / len(candidates)
             return answer, sum(j.tokens for j in judgements) / len(judgements)
-    return None, None
+    return None

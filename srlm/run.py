@@ -78,6 +78,11 @@ class Stage:
         """What it does: train, eval, aift or pairs."""
         return self.name.split("/")[1]
 
+    @property
+    def kind(self) -> str:
+        """What stages that take about the same time have in common: sft, dpo, eval, aift or pairs."""
+        return self.tables[-1] if self.part == "train" else str(self.part)
+
 
 def stages_of(n: int) -> list[Stage]:
     """All stages that bring a run to M_n, in the order they are run."""
@@ -144,6 +149,11 @@ class Run:
         """The log file of a child process; the folder is made."""
         (self.root / "logs").mkdir(exist_ok=True)
         return self.root / "logs" / f"{name}.log"
+
+    @property
+    def last(self) -> int:
+        """The number of the model after the last one that has a recorded stage."""
+        return 1 + max((int(name[1:].split("/")[0]) for name in self.record.stages), default=0)
 
     # --- which stage is owed -------------------------------------------------------------------------------------
 
@@ -239,7 +249,7 @@ class Run:
                 f"--redo {target}: there is no {name} in {self.root}", f"made: {', '.join(self.record.stages)}"
             )
         names, result = {name}, []
-        for stage in stages_of(1 + max(int(key[1:].split("/")[0]) for key in self.record.stages)):
+        for stage in stages_of(self.last):
             if stage.name == name or names & set(stage.inputs):
                 names.add(stage.name)
                 result.append(stage)

@@ -18,7 +18,8 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
         table.add_column(column)
     for item in planned:
         state, why = ("redo", "the old files are kept aside") if item.stage.name in again else (item.state, item.why)
-        table.add_row(item.stage.name, state, safe(why), _number(item.tokens), _number(item.seconds))
+        tokens = ("at most " if item.bound and item.tokens else "") + _number(item.tokens)
+        table.add_row(item.stage.name, state, safe(why), tokens, _number(item.seconds))
     out().print(table)
     known = [item.seconds for item in planned if item.seconds is not None]
     unknown = sum(item.seconds is None for item in planned)
