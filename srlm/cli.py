@@ -1,5 +1,6 @@
 """The command line: thin Typer commands. What is heavy is imported inside them."""
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -144,6 +145,10 @@ def main() -> None:
         _fail(str(error), FINDING)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the disk is full: make room, then run the same command again", USER_ERROR)
 
 
 def _fail(problem: str, code: int) -> None:

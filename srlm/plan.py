@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
 from srlm.run import Run, Stage, State, stages_of
@@ -45,6 +46,10 @@ def check_plan(run: Run, n: int) -> list[dict[str, object]]:
 
     A setting that only owed stages read may change; one that a finished or begun stage read may not, silently.
     """
+    for key, value in flat(run.config.data, "data.").items():
+        if value != run.record.settings.get(key, value):
+            problem = f"{key} was {run.record.settings[key]} when the seed data was split, is {value}"
+            raise UserError(problem, "put it back, or make a new run with `srlm init`")
     for planned in make_plan(run, n):
         if planned.state == "stale":
             name = planned.stage.name

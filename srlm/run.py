@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from srlm.config import FORMAT, Config, flat, load_config
 from srlm.errors import UserError
@@ -122,7 +122,12 @@ class Run:
         found = read_json(root / "run.json")
         if found.get("format", 0) > FORMAT:
             raise UserError(f"{root}: run folder of format {found['format']}, this srlm knows {FORMAT}", "upgrade srlm")
-        self.record = RunRecord.model_validate(found)
+        try:
+            self.record = RunRecord.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{root}/run.json: {where}: {first['msg']}", "restore the file") from None
 
     @cached_property
     def templates(self) -> Templates:

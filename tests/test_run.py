@@ -66,6 +66,19 @@ def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
     assert "--redo M2/train" in str(error.value)
 
 
+def test_how_the_seed_data_was_split_cannot_change(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "held_out_eft = 0.25", "held_out_eft = 0.5")
+    with pytest.raises(UserError, match=r"data\.held_out_eft was 0\.25 .* new run"):
+        check_plan(run, 3)
+
+
+def test_a_broken_run_record_is_named(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    (run.root / "run.json").write_text('{"created": 3}')
+    with pytest.raises(UserError, match=r"run\.json: created"):
+        Run(run.root)
+
+
 def test_a_changed_seed_file_or_template_is_noticed(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
     (run.root / "seed" / "ift.jsonl").write_text("\n")
