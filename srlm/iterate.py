@@ -21,9 +21,10 @@ from srlm.evaluate import write_metrics
 from srlm.generate import GenerateJob, Part, instruction_filter
 from srlm.instructions import instructions_from_file
 from srlm.launch import Watch, run_child
+from srlm.metrics import instruction_counts
 from srlm.pairs import make_pair
 from srlm.plan import check_plan
-from srlm.records import EFTRow, IFTRow, PreferencePair, PromptRow, Rollout
+from srlm.records import EFTRow, IFTRow, Instruction, PreferencePair, PromptRow, Rollout
 from srlm.run import Run, Stage, Status, stages_of
 from srlm.store import read_rows, write_rows
 from srlm.train.job import TrainJob, launch_command
@@ -89,6 +90,8 @@ class Iteration:
             batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
             watches = [Watch(label, job.log, math.ceil(batches * job.optimizer.epochs), steps=True)]
             info |= run_child(command, job.result, run.log(f"M{t}-train"), watches, self.lock)
+        if info["overlong"]:
+            say(f"M{t}: {info['overlong']} rows are longer than model.max_length and were left out of training")
 
     # --- generate --------------------------------------------------------------------------------------------------
 
@@ -105,6 +108,8 @@ class Iteration:
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
                 write_metrics(self.run.folder(t), f"M{t}", self.run.config)
+            if "aift" in parts:
+                info["instructions"] = self.count_instructions(t)
 
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""
@@ -113,6 +118,15 @@ class Iteration:
             self.generate_child(t, settings.path, ["instructions"])
         elif settings.source == "file":
             write_rows(path, instructions_from_file(t, settings, instruction_filter(self.run, t)))
+
+    def count_instructions(self, t: int) -> dict[str, Any]:
+        """How many instructions were asked for, kept, and dropped by reason; says so when they are too few."""
+        rows = read_rows(self.run.aift(t) / "instructions.jsonl", Instruction)
+        counts, wanted = instruction_counts(rows), self.run.config.instructions.count
+        if counts["kept"] < wanted:
+            kept, asked, dropped = counts["kept"], counts["asked"], counts["dropped"]
+            say(f"M{t}: only {kept} of {wanted} instructions from {asked} requests; dropped: {dropped}")
+        return counts
 
     def generate_child(self, t: int, model: str, parts: list[Part]) -> dict[str, Any]:
         """Run the rollout child on `model` for the given parts of iteration t."""

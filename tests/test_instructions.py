@@ -1,6 +1,7 @@
 """New instructions: rounds, filters, replay."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from srlm.config import InstructionSettings
 from srlm.engine.scripted import ScriptedEngine
-from srlm.instructions import InstructionFilter, InstructionWriter, clean
+from srlm.instructions import InstructionFilter, InstructionWriter, clean, instructions_from_file
 from srlm.packaged import PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Instruction
@@ -133,3 +134,20 @@ def test_rouge_l_by_hand() -> None:
     # LCS 4 ("cat on the mat") of 6 and 6: F = 8/12
     assert not pool.has_similar("one cat lay on the mat")
     assert not Pool(0.5).has_similar("anything")
+
+
+def test_a_file_of_prompts_gives_each_iteration_fresh_ones(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    prompts = ["what is held out here", "first good question", "second good question", "no", "third good question"]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    wanted = settings(source="file", path=str(path), count=2, rouge_l=1.0)
+    held_out = ["what is held out here"]
+    first = instructions_from_file(1, wanted, InstructionFilter(wanted, IFT, held_out))
+    assert [(row.messages[0]["content"], row.dropped) for row in first] == [
+        ("what is held out here", "held out"),
+        ("first good question", None),
+        ("second good question", None),
+    ]
+    used = [row.messages[0]["content"] for row in first if row.dropped is None]
+    second = instructions_from_file(2, wanted, InstructionFilter(wanted, [*IFT, *used], held_out))
+    assert [row.messages[0]["content"] for row in second if row.dropped is None] == ["third good question"]

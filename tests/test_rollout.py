@@ -146,3 +146,18 @@ def test_an_overlong_prompt_is_set_aside_and_the_rest_goes_on(tmp_path: Path) ->
     answers = {row.rollout.id: row.rollout for row in rows(run)[2] if isinstance(row, AnswerEval)}
     assert answers["eval-2"].dropped == "overlong"
     assert [row.dropped for row in answers.values() if row.id != "eval-2"] == [None] * 3
+
+
+def test_another_model_writes_the_instructions_and_this_one_answers_them(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "r")
+    config = run.root / "config.toml"
+    config.write_text(
+        config.read_text().replace('source = "self"', 'source = "model"').replace('path = ""', 'path = "x"')
+    )
+    run = Run(run.root)
+    writer, answerer = ScriptedEngine(reply), ScriptedEngine(reply)
+    asyncio.run(make_parts(run, 1, ["instructions"], writer))
+    asyncio.run(make_parts(run, 1, ["aift"], answerer))
+    assert all("Write one new task" in messages[0]["content"] for messages, _, _ in writer.asked)
+    assert not any("Write one new task" in messages[0]["content"] for messages, _, _ in answerer.asked)
+    assert len(rows(run)[1]) == 10
