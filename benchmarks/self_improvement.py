@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/self-improvement"))
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at once (set OMP_NUM_THREADS to match)")
     parser.add_argument("--set", action="append", default=[], help="passed to srlm init")
     arguments = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + arguments.seeds)
-    runs = [loop(arguments.out, seed, arguments.set) for seed in seeds]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        runs = list(pool.map(lambda seed: loop(arguments.out, seed, arguments.set), seeds))
     report(runs)
 
 
