@@ -104,18 +104,23 @@ def judge_change(runs: list[Run]) -> dict[str, float]:
     """The change of the judge's pairwise accuracy from M1 to the last model; units are prompts, paired."""
     units, judgements = [], 0
     for run in runs:
-        before, after = points(run, 1), points(run, LAST)
-        units += [(after[g][0] - before[g][0], before[g][1]) for g in before if g in after]
-        judgements += sum(len(row.judgements) for row in judged(run, 1))
+        rows = {
+            t: {row.id: row for row in judged(run, t) if any(j.score is not None for j in row.judgements)}
+            for t in (1, LAST)
+        }
+        both = rows[1].keys() & rows[LAST].keys()  # a response that one model did not score compares nothing
+        before, after = (points([rows[t][key] for key in sorted(both)]) for t in (1, LAST))
+        units += [(after[group][0] - before[group][0], before[group][1]) for group in before]
+        judgements += sum(len(rows[1][key].judgements) for key in both)
     low, high = bootstrap_interval(units) or [float("nan")] * 2
     mean = sum(a for a, _ in units) / sum(b for _, b in units)
     return {"groups": len(units), "judgements": judgements, "mean": mean, "low": low, "high": high}
 
 
-def points(run: Run, t: int) -> dict[str, tuple[float, int]]:
+def points(rows: list[JudgeEval]) -> dict[str, tuple[float, int]]:
     """Held-out prompt -> (pairs ordered as people did, pairs)."""
     groups: dict[str, list[JudgeEval]] = {}
-    for row in judged(run, t):
+    for row in rows:
         groups.setdefault(row.group, []).append(row)
     found = {group: judge_metrics(rows) for group, rows in groups.items()}
     return {g: (m["pairwise_accuracy"] * m["pairs"], m["pairs"]) for g, m in found.items() if m["pairs"]}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def set_environment(model: str = "") -> None:
 
 
 def die_with_parent() -> None:
-    """End this process when standard input closes: the parent holds the other end and has died, however it died.
+    """End this process, and the group that it leads, when standard input closes: the parent has died, however it died.
 
     Everything a child writes is safe against a sudden end, so there is nothing to clean up.
     """
@@ -43,6 +44,8 @@ def die_with_parent() -> None:
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1024):
             pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # with all that it started: vLLM's engine process watches nobody
         os._exit(FINDING)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -71,10 +71,7 @@ def iterate(
     again = f"srlm iterate {n} --run {found.root}"
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if redo is not None:
-            with found.lock():
-                say(f"{redo} and what follows it was moved to {found.set_aside(redo)}")
-        bring_to(found, n)
+        bring_to(found, n, redo)
     except KeyboardInterrupt:
         say(f"Stopped. What is finished is safe; go on with: {again}")
         raise typer.Exit(INTERRUPTED) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from srlm.errors import UserError
@@ -20,10 +20,36 @@ from srlm.packaged import RECIPES
 FORMAT = 1  # of the run folder; a higher number than this is refused
 
 
+# vLLM's own arguments that change where and how fast it computes, not what: knobs, too.
+SPEED_ARGUMENTS = {
+    f"engine.args.{name}"
+    for name in (
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "distributed_executor_backend",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "enable_prefix_caching",
+        "disable_log_stats",
+    )
+}
+
+
 class Settings(BaseModel):
     """Base of all sections: unknown keys and values of the wrong type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError("Input should be a number")
+        return value
 
 
 def knob(default: Any, description: str, **constraints: Any) -> Any:
@@ -61,7 +87,9 @@ class DataSettings(Settings):
 class EngineSettings(Settings):
     """How text is generated."""
 
-    args: dict[str, Any] = knob({}, "vLLM engine arguments, passed through as they are, e.g. tensor_parallel_size = 4.")
+    args: dict[str, Any] = Field(
+        {}, description="vLLM engine arguments, passed through as they are, e.g. tensor_parallel_size = 4."
+    )
 
 
 class Sampled(Settings):
@@ -257,6 +285,9 @@ def flat(settings: Settings, prefix: str = "", knobs: bool = True) -> dict[str, 
     for name, field, value in _fields(settings):
         if isinstance(value, Settings):
             result |= flat(value, f"{prefix}{name}.", knobs)
+        elif isinstance(value, dict):
+            items = {f"{prefix}{name}.{key}": item for key, item in value.items()}
+            result |= {key: item for key, item in items.items() if knobs or key not in SPEED_ARGUMENTS}
         elif knobs or not is_knob(field):
             result[prefix + name] = value
     return result

@@ -4,6 +4,9 @@ Only this module calls the grader (ground truth): nothing that it says reaches t
 """
 
 import importlib
+import math
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +29,20 @@ def load_grader(name: str) -> Grader | None:
     if not name:
         return None
     module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own grader lies where the user stands, and hides no library
     try:
         grader: Grader = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"eval.grader = {name!r} cannot be loaded ({error})", 'give "module:function"') from None
     return grader
+
+
+def checked_marks(marks: dict[str, float] | None, row: str) -> dict[str, float] | None:
+    """A grader's marks, if all are numbers. Raises UserError: what is not finite could not be read back."""
+    if marks is not None and not all(math.isfinite(value) for value in marks.values()):
+        raise UserError(f"eval.grader gave {marks} for {row}", "let it give finite numbers, or None for no opinion")
+    return marks
 
 
 class Evaluator:
@@ -51,7 +63,7 @@ class Evaluator:
         rollout = await roll_out(self._engine, self._templates, self._config, item.id, item.messages, count, self._seed)
         truth = None
         if self._grader is not None:
-            truth = [self._grader(item.messages, candidate.text) for candidate in rollout.candidates]
+            truth = [checked_marks(self._grader(item.messages, c.text), item.id) for c in rollout.candidates]
         return AnswerEval(rollout=rollout, truth=truth)
 
     async def _judge(self, item: EFTRow) -> JudgeEval:

@@ -2,13 +2,13 @@
 
     python -m srlm.generate JOB.json
 
-Evaluation rows and the rollouts of new instructions share the engine and its batch: there is no barrier between them.
+Within a part there is no barrier: each row goes its own way through the batch, from candidates to judgements.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -59,12 +59,15 @@ def generate(job: GenerateJob) -> dict[str, Any]:
 
 
 async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dict[str, float]:
-    """Make the missing rows of each part, all on one engine; returns seconds by part."""
+    """Make the missing rows of each part in turn, all on one engine; returns seconds by part."""
     slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
     work = {"eval": evaluate, "instructions": write_instructions, "aift": make_aift}
-    async with asyncio.TaskGroup() as group:
-        tasks = {part: group.create_task(_timed(work[part](run, t, engine, slots))) for part in parts}
-    return {part: task.result() for part, task in tasks.items()}
+    seconds: dict[str, float] = {}
+    for part in parts:
+        started = time.monotonic()
+        await work[part](run, t, engine, slots)
+        seconds[part] = time.monotonic() - started
+    return seconds
 
 
 async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
@@ -129,7 +132,7 @@ async def _instructions(run: Run, t: int, engine: Engine) -> AsyncIterator[Instr
 def instruction_filter(run: Run, t: int) -> InstructionFilter:
     """The filter of iteration t: new means unlike IFT, unlike earlier iterations' instructions, and not held out."""
     seeds = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
-    seeds += [row.messages[0]["content"] for earlier in range(1, t) for row in _kept(run, earlier)]
+    seeds += [first_user_turn(row.messages) for earlier in range(1, t) for row in _kept(run, earlier)]
     held_out = [first_user_turn(row.messages) for row in read_rows(run.seed("eval_prompts"), PromptRow)]
     held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), EFTRow)]
     return InstructionFilter(run.config.instructions, seeds, held_out)
@@ -143,12 +146,6 @@ def _kept(run: Run, t: int) -> list[Instruction]:
 async def _each(items: Iterable[T]) -> AsyncIterator[T]:
     for item in items:
         yield item
-
-
-async def _timed(work: Coroutine[Any, Any, None]) -> float:
-    started = time.monotonic()
-    await work
-    return time.monotonic() - started
 
 
 if __name__ == "__main__":

@@ -159,6 +159,10 @@ def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Conf
     from srlm.seed.read import read_eft, read_ift, read_prompts
 
     load_grader(config.eval.grader)  # a wrong name shall show now, not after the first engine load
+    if config.instructions.source == "file":
+        read_prompts(Path(config.instructions.path))
+    elif config.instructions.source == "model":
+        check_model(config.instructions.path)
     ift, eft = read_ift(sources.ift), read_eft(sources.eft)
     prompts = read_prompts(sources.eval_prompts) if sources.eval_prompts else None
     model, templates = check_model(sources.model, config.model.revision), Templates(PROMPTS)

@@ -58,7 +58,11 @@ class InstructionFilter:
 
 def clean(reply: str) -> str:
     """The instruction in a model's reply: models number it, go on to a next task, or start to answer."""
-    text = re.sub(r"^\s*(?:task\s*)?\d*\s*[:.)]\s*", "", reply, flags=re.IGNORECASE)
+    text = reply.strip()
+    if head := re.match(r"(?:task\s*)?(\d{1,3})\s*[:.)]\s+|task\s*[:.)]\s*", text, re.IGNORECASE):
+        text = text[head.end() :]
+        if head[1]:  # "9. ..." may be followed by "10. ..."; a list inside the instruction begins with 1
+            text = re.split(rf"\n\s*{int(head[1]) + 1}\s*[:.)]\s", text)[0]
     return re.split(r"\n\s*(?:task\s*\d+|answer|response|output|assistant)\s*:", text, flags=re.IGNORECASE)[0].strip()
 
 
@@ -81,14 +85,14 @@ class InstructionWriter:
         """
         kept = [row for row in rows if row.dropped is None]
         for row in kept:
-            self.filter.remember(row.messages[0]["content"])
+            self.filter.remember(first_user_turn(row.messages))
         for row in kept:
             yield row
         index = len(rows)
         limit = int(self.settings.count * self.settings.max_attempts)
         while len(kept) < self.settings.count and index < limit:
             number = index // self.settings.round_size
-            earlier = [k.messages[0]["content"] for k in kept if k.round < number]
+            earlier = [first_user_turn(k.messages) for k in kept if k.round < number]
             last = min((number + 1) * self.settings.round_size, limit)
             async with aclosing(self._round(engine, range(index, last), earlier)) as samples:
                 async for sample in samples:
@@ -96,7 +100,7 @@ class InstructionWriter:
                     index += 1
                     file.append(row)
                     if row.dropped is None:
-                        self.filter.remember(row.messages[0]["content"])
+                        self.filter.remember(first_user_turn(row.messages))
                         kept.append(row)
                         yield row
                     if len(kept) == self.settings.count:

@@ -31,14 +31,23 @@ from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
 
 
-def iterate(run: Run, n: int) -> None:
+def iterate(run: Run, n: int, redo: str | None = None) -> None:
     """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
 
-    Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
+    With `redo` ("M2" or a stage) that and what was made from it is first kept aside, to be made anew. Raises UserError,
+    StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
-        check_plan(run, n)
-        Iteration(run, n, lock).all()
+        run.load()
+        changes = check_plan(run, n, redo)
+        for change in changes:
+            say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
+        if redo is not None:
+            say(f"{redo} and what was made from it is kept in {run.set_aside(redo)}")
+        iteration = Iteration(run, n, lock)
+        if any(change["key"].startswith("pairs.") for change in changes):
+            iteration.measure_again()
+        iteration.all()
 
 
 class Iteration:
@@ -101,22 +110,28 @@ class Iteration:
         owed = [self.stages[name] for name in names if not self.done(self.stages[name])]
         if not owed:
             return
-        if f"M{t}/aift" in [stage.name for stage in owed]:
-            self.instructions_from_elsewhere(t)
         parts = [stage.part for stage in owed]
         with self.recorded(*owed) as info:
+            if "aift" in parts:
+                self.instructions_from_elsewhere(t)
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
                 write_metrics(self.run.folder(t), f"M{t}", self.run.config)
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
 
+    def measure_again(self) -> None:
+        """The rates of ties and usable pairs follow the pair settings: compute all metrics.json anew."""
+        for stage in self.stages.values():
+            if stage.part == "eval" and self.done(stage):
+                write_metrics(self.run.folder(stage.t), f"M{stage.t}", self.run.config)
+
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""
         settings, path = self.run.config.instructions, self.run.aift(t) / "instructions.jsonl"
         if settings.source == "model":
             self.generate_child(t, settings.path, ["instructions"])
-        elif settings.source == "file":
+        elif settings.source == "file" and not path.exists():
             write_rows(path, instructions_from_file(t, settings, instruction_filter(self.run, t)))
 
     def count_instructions(self, t: int) -> dict[str, Any]:
@@ -139,7 +154,7 @@ class Iteration:
             parts=parts,
             result=run.log(name).with_suffix(".result.json"),
         )
-        command = [sys.executable, "-m", "srlm.generate", str(self.write_job(name, job))]
+        command = [sys.executable, "-P", "-m", "srlm.generate", str(self.write_job(name, job))]
         return run_child(command, job.result, run.log(name), [self.watch(t, part) for part in parts], self.lock)
 
     def watch(self, t: int, part: Part) -> Watch:
@@ -200,6 +215,8 @@ class Iteration:
             status = "interrupted"
             raise
         finally:
-            elapsed = time.monotonic() - started
-            for stage in stages:
-                self.run.end(stage, status, info.get(stage.part, elapsed), info)
+            rest = time.monotonic() - started
+            for stage in reversed(stages):  # the first one also bears the loading of the model
+                seconds = info.get(stage.part, 0.0) if stage is not stages[0] else rest
+                self.run.end(stage, status, seconds, info)
+                rest -= seconds

@@ -55,7 +55,7 @@ def run_child(command: list[str], result: Path, log: Path, watches: list[Watch],
 
     Raises UserError for the user's error found in the child, StageError when it crashed, KeyboardInterrupt when the
     user interrupted (the child is ended first). The child inherits the `lock`'s file descriptor, so that a run stays
-    locked while any of its processes lives.
+    locked while the child lives.
     """
     result.unlink(missing_ok=True)
     with log.open("ab") as output:

@@ -224,7 +224,7 @@ def _counts(reasons: Iterable[str | None]) -> dict[str, int]:
 
 
 def _judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
-    parsed = [judgement.score is not None for judgement in judgements]
+    parsed = [judgement.score is not None for judgement in judgements if judgement.finish != "overlong"]
     return {"judgements": len(parsed), "parse_rate": _mean(parsed)}
 
 

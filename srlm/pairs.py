@@ -41,6 +41,9 @@ def _score(candidate: Candidate) -> float:
 
 
 def _why_unusable(candidates: list[Candidate], settings: PairSettings) -> str:
-    if sum(bool(c.text) and c.finish == "stop" for c in candidates) < 2:
+    finished = [c for c in candidates if c.text and c.finish == "stop"]
+    if len(finished) < 2:
         return "fewer than two finished candidates"
+    if any(j.finish == "overlong" for c in finished for j in c.judgements):
+        return "judge prompt overlong"
     return "too few valid judgements"

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
 from srlm.run import Run, Stage, State, stages_of
-from srlm.store import read_rows
+from srlm.store import read_json, read_rows
 
 
 @dataclass(frozen=True)
@@ -28,30 +29,32 @@ class Planned:
 
 def make_plan(run: Run, n: int) -> list[Planned]:
     """The stages that bring the run to M_n, in order, with their states and estimates."""
-    size, lengths = model_bytes(run), _mean_lengths(run)
+    size, lengths = disk_use(run), _mean_lengths(run)
     planned = []
     for stage in stages_of(n):
         state, why = run.state(stage)
         if state == "done":
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
         else:
-            disk = size * (1 + run.config.train.keep_checkpoints * 3) if stage.part == "train" else 0
+            disk = size[0] if size and stage.part == "train" else 0
             tokens = _tokens(run, stage, *(lengths or (run.config.rollout.max_tokens, run.config.judge.max_tokens)))
             planned.append(Planned(stage, state, why, tokens, lengths is None, _seconds(run, stage), disk))
     return planned
 
 
-def check_plan(run: Run, n: int) -> list[dict[str, object]]:
+def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]]:
     """Refuse a plan with stale stages; else accept and return the changed settings.
 
-    A setting that only owed stages read may change; one that a finished or begun stage read may not, silently.
+    A setting that only owed stages read may change; one that a finished or begun stage read may not, silently. Stages
+    that `redo` makes anew may be stale.
     """
+    again = {stage.name for stage in run.made_from(redo)} if redo else set()
     for key, value in flat(run.config.data, "data.").items():
         if value != run.record.settings.get(key, value):
             problem = f"{key} was {run.record.settings[key]} when the seed data was split, is {value}"
             raise UserError(problem, "put it back, or make a new run with `srlm init`")
     for planned in make_plan(run, n):
-        if planned.state == "stale":
+        if planned.state == "stale" and planned.stage.name not in again:
             name = planned.stage.name
             raise UserError(
                 f"{name} was made from something else: {planned.why}",
@@ -60,9 +63,20 @@ def check_plan(run: Run, n: int) -> list[dict[str, object]]:
     return run.accept_changes()
 
 
-def model_bytes(run: Run) -> int:
-    """Bytes of M0's weights on disk; 0 for a model that is not a local folder."""
-    return sum(path.stat().st_size for path in Path(run.config.model.path).glob("*.safetensors"))
+def disk_use(run: Run) -> tuple[int, int] | None:
+    """(bytes that stay after a training, bytes of checkpoints while it runs); None for a model that is no local folder.
+
+    A checkpoint of all weights holds them and Adam's two moments in float32; one of LoRA is small enough to leave out.
+    """
+    folder = Path(run.config.model.path)
+    if not (folder / "config.json").is_file():
+        return None
+    config = read_json(folder / "config.json")
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    width = 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
+    checkpoint = 0 if run.config.train.lora.rank else 3 * 4 * weights // width
+    kept = run.config.train.keep_checkpoints
+    return weights + kept * checkpoint, max(2, kept) * checkpoint
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:

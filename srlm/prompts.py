@@ -7,7 +7,7 @@ from srlm.errors import UserError
 from srlm.records import Messages
 from srlm.store import file_digest
 
-# What each template must hold, and what alone it may hold.
+# What each template must hold.
 PLACEHOLDERS = {"judge": ("conversation", "response"), "instruction": ("examples",)}
 
 

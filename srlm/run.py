@@ -61,10 +61,10 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Stage:
-    """One unit of work: its name, the config tables it reads, its inputs (stages, seed files, templates), its files."""
+    """One unit of work: its name, the settings it reads, its inputs (stages, seed files, templates), its files."""
 
     name: str
-    tables: tuple[str, ...]
+    settings: tuple[str, ...]  # config tables, or single keys of one
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]  # relative to the run folder
 
@@ -81,12 +81,13 @@ class Stage:
     @property
     def kind(self) -> str:
         """What stages that take about the same time have in common: sft, dpo, eval, aift or pairs."""
-        return self.tables[-1] if self.part == "train" else str(self.part)
+        return self.settings[-1] if self.part == "train" else str(self.part)
 
 
 def stages_of(n: int) -> list[Stage]:
     """All stages that bring a run to M_n, in the order they are run."""
-    judged = ("model", "rollout", "judge")
+    judged = ("run", "model", "engine", "judge")
+    sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
     result = []
     for t in range(n + 1):
         made = (f"M{t}/train",) if t else ()
@@ -96,11 +97,11 @@ def stages_of(n: int) -> list[Stage]:
             result.append(_train(t, "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
         held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge")
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", ("run", *judged, "eval"), (*made, *held_out), files))
+        result.append(Stage(f"M{t}/eval", (*judged, *sampled, "eval"), (*made, *held_out), files))
         if 0 < t < n:
-            aift = (*made, "seed/ift", *held_out, "prompts/instruction")
+            aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
             rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
-            result.append(Stage(f"M{t}/aift", ("run", *judged, "instructions"), aift, rows))
+            result.append(Stage(f"M{t}/aift", (*judged, "rollout", "instructions"), aift, rows))
             pairs = (f"M{t}/aift/pairs.jsonl", f"M{t}/aift/dropped.jsonl")
             result.append(Stage(f"M{t}/pairs", ("pairs",), (f"M{t}/aift",), pairs))
     return result
@@ -116,6 +117,11 @@ class Run:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.load()
+
+    def load(self) -> None:
+        """Read config.toml and run.json (again: another process may have written them before this one got the lock)."""
+        root = self.root
         if not (root / "run.json").is_file():
             raise UserError(f"{root}: no run folder", "make one with `srlm init`, or name it with --run")
         self.config: Config = load_config(root / "config.toml")
@@ -165,10 +171,12 @@ class Run:
     def settings_of(self, stage: Stage) -> dict[str, Any]:
         """The settings that the stage's digest covers, dotted."""
         values = flat(self.config, knobs=False)
-        return {key: value for key, value in values.items() if key.split(".")[0] in stage.tables}
+        return {
+            key: value for key, value in values.items() if key in stage.settings or key.split(".")[0] in stage.settings
+        }
 
     def inputs_of(self, stage: Stage) -> dict[str, str]:
-        """Digest of each input: another stage's, a seed file's, or a template's."""
+        """Digest of each input: another stage's, a seed file's, a template's, or that of the file of instructions."""
         result = {}
         for name in stage.inputs:
             kind, _, rest = name.partition("/")
@@ -176,6 +184,9 @@ class Run:
                 result[name] = file_digest(self.seed(rest))
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
+            elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest
+                source = self.config.instructions
+                result[name] = file_digest(Path(source.path)) if source.source == "file" else source.source
             else:
                 record = self.record.stages.get(name)
                 result[name] = record.digest if record else "owed"

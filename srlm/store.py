@@ -25,9 +25,12 @@ def digest(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits over the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """16 hex digits over the file's bytes. Raises UserError when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file", "check the path") from None
 
 
 def seed_of(*parts: Any) -> int:

@@ -115,7 +115,7 @@ def test_missing_arguments_and_bad_settings(tmp_path: Path) -> None:
     assert "no recipe 'papper'" in refusal(root, recipe="papper")
     assert "did you mean judge.samples" in refusal(root, overrides=["judge.sample=5"])
     assert "use --model" in refusal(root, overrides=["model.path=x"])
-    assert "none.jsonl: No such file" in refusal(root, ift=tmp_path / "none.jsonl")
+    assert "none.jsonl: no such file" in refusal(root, ift=tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize("recipe", ["demo", "small", "paper"])
@@ -298,3 +298,13 @@ def test_init_imports_no_torch_before_it_is_called() -> None:
     code = "import sys, srlm.init; print(sorted({'torch', 'transformers', 'datasets', 'vllm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_missing_source_of_instructions_shows_before_anything_is_made(tmp_path: Path) -> None:
+    for source in ("file", "model"):
+        settings = [f"instructions.source={source}", f"instructions.path={tmp_path}/nothing.jsonl"]
+        with pytest.raises(UserError, match=r"nothing\.jsonl"):
+            init_run(
+                tmp_path / "r", model=None, ift=None, eft=None, eval_prompts=None, recipe="demo", overrides=settings
+            )
+    assert not (tmp_path / "r").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from srlm.config import InstructionSettings
 from srlm.engine.scripted import ScriptedEngine
-from srlm.instructions import InstructionFilter, InstructionWriter, clean, instructions_from_file
+from srlm.instructions import InstructionFilter, InstructionWriter, clean, first_user_turn, instructions_from_file
 from srlm.packaged import PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Instruction
@@ -119,6 +119,10 @@ def test_a_shortfall_ends_after_the_bounded_attempts(tmp_path: Path) -> None:
         ("Why is it so?\nAnswer: because.", "Why is it so?"),
         ("Sum these:\n1. one\n2. two", "Sum these:\n1. one\n2. two"),
         ("2 + 2 is what?", "2 + 2 is what?"),
+        ("2.5 miles in km?", "2.5 miles in km?"),
+        ("1990: what happened?", "1990: what happened?"),
+        (".NET basics", ".NET basics"),
+        ("9. Write a poem.\n10. Explain rain.", "Write a poem."),
         ("  ", ""),
     ],
 )
@@ -139,15 +143,17 @@ def test_rouge_l_by_hand() -> None:
 def test_a_file_of_prompts_gives_each_iteration_fresh_ones(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     prompts = ["what is held out here", "first good question", "second good question", "no", "third good question"]
-    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    system = {"role": "system", "content": "the same for all"}
+    turns = [[system, {"role": "user", "content": text}] for text in prompts]
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in turns))
     wanted = settings(source="file", path=str(path), count=2, rouge_l=1.0)
     held_out = ["what is held out here"]
     first = instructions_from_file(1, wanted, InstructionFilter(wanted, IFT, held_out))
-    assert [(row.messages[0]["content"], row.dropped) for row in first] == [
+    assert [(first_user_turn(row.messages), row.dropped) for row in first] == [
         ("what is held out here", "held out"),
         ("first good question", None),
         ("second good question", None),
     ]
-    used = [row.messages[0]["content"] for row in first if row.dropped is None]
+    used = [first_user_turn(row.messages) for row in first if row.dropped is None]
     second = instructions_from_file(2, wanted, InstructionFilter(wanted, [*IFT, *used], held_out))
-    assert [row.messages[0]["content"] for row in second if row.dropped is None] == ["third good question"]
+    assert [first_user_turn(row.messages) for row in second if row.dropped is None] == ["third good question"]

@@ -76,7 +76,7 @@ def test_killed_three_times_it_ends_as_if_nothing_had_happened(finished: Path, t
     make_run(root)
     choose = random.Random(3)
     for stage in ("M0/eval", "M1/train", "M1/aift"):
-        kill_in(root, stage, choose)
+        assert kill_in(root, stage, choose)
     done = subprocess.run(iterate_command(root), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     check(root, finished)  # M1's weights are compared bit for bit

@@ -32,6 +32,9 @@ SCORED = {
     "The answer says Score: 5, which is no reason. Score: 1": 1,
     'End with a line "Score: N". So: Score: 2': 2,
     "Score: 4\nIt answers all parts.": 4,
+    "Score: 1+1+1+0+1 = 4": 4,
+    "Score: 2 + 1 = 3": 3,
+    "Score: 2 - it rambles": 2,
 }
 
 UNSCORED = [
@@ -50,6 +53,10 @@ UNSCORED = [
     "Underscore: 3",
     "scores: 3",
     "Score: 3rd",
+    "Score: 4-5",
+    "Score: 3 to begin with. Score: 4-5",
+    "Score: 4.5%",
+    "Score: 2 + 2",
 ]
 
 

@@ -46,14 +46,36 @@ def test_a_begun_stage_is_partial_even_when_its_owner_died(tmp_path: Path) -> No
 
 def test_a_setting_that_only_owed_stages_read_may_change_and_is_recorded(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
-    run = change(run, "few_shot_ift = 6", "few_shot_ift = 5")
+    run.set_aside("M1/aift")
+    run = change(run, "few_shot_ift = 6", "few_shot_ift = 5")  # only M1/aift reads it, which is owed
+    run = change(run, "candidates = 4\n# Instructions", "candidates = 8\n# Instructions")  # no evaluation reads it
+    assert [item["key"] for item in check_plan(run, 2)] == ["instructions.few_shot_ift", "rollout.candidates"]
+    assert Run(run.root).record.changes[0]["is"] == 5
+    assert check_plan(Run(run.root), 2) == []
+
+
+def test_a_setting_that_a_finished_stage_read_may_not_change(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "few_shot_ift = 6", "few_shot_ift = 5")
     with pytest.raises(UserError, match=r"M1/aift .*few_shot_ift was 6, is 5"):
         check_plan(run, 3)
-    run = change(run, "few_shot_ift = 5", "few_shot_ift = 6")
-    run = change(run, "max_in_flight = 64", "max_in_flight = 8")  # speed only
-    assert [item["key"] for item in check_plan(run, 3)] == ["rollout.max_in_flight"]
-    assert Run(run.root).record.changes[0]["is"] == 8
-    assert check_plan(Run(run.root), 3) == []
+    assert check_plan(run, 3, "M1/aift")[0]["key"] == "instructions.few_shot_ift"
+
+
+def test_speed_may_change_at_any_time_but_not_what_the_engine_computes(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "max_in_flight = 64", "max_in_flight = 8")
+    run = change(run, "[engine.args]", "[engine.args]\ntensor_parallel_size = 2")
+    assert [item["key"] for item in check_plan(run, 2)] == ["engine.args.tensor_parallel_size", "rollout.max_in_flight"]
+    run = change(run, "tensor_parallel_size = 2", 'tensor_parallel_size = 2\nquantization = "fp8"')
+    with pytest.raises(UserError, match=r"engine\.args\.quantization was null, is \"fp8\""):
+        check_plan(run, 2)
+
+
+def test_redo_lifts_only_what_it_makes_anew(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "beta = 0.1", "beta = 0.2")
+    assert check_plan(run, 2, "M2")
+    run = change(run, "final_lr_ratio = 0.2", "final_lr_ratio = 0.3")  # of SFT
+    with pytest.raises(UserError, match="M1/train"):
+        check_plan(run, 2, "M2")
 
 
 def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ process, which measured faster than vLLM's own engine process; on a GPU vLLM kee
 """
 
 import asyncio
+import difflib
 import os
+from dataclasses import fields
 from typing import Any
+
+from pydantic import ValidationError
 
 from srlm.engine import Sample, Sampling
 from srlm.errors import UserError
@@ -46,6 +50,16 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
     return arguments | extra
 
 
+def check_names(extra: dict[str, Any], known: set[str]) -> None:
+    """Raise UserError for an engine argument that vLLM does not have, naming the nearest, or that srlm itself sets."""
+    for name in extra:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise UserError(f"engine.args: unknown key {name}", f"did you mean {close[0]}?" if close else "remove it")
+        if name in ("model", "trust_remote_code", "load_format", "max_model_len"):
+            raise UserError(f"engine.args: {name} cannot be set", "srlm sets it; the context is model.max_length")
+
+
 class VllmEngine:
     """A model loaded in vLLM. Raises UserError when vLLM refuses the arguments or cannot load the model."""
 
@@ -60,10 +74,12 @@ class VllmEngine:
         ensure_chat_template(self._tokenizer)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
         self._max_length = max_length
+        check_names(extra, {field.name for field in fields(EngineArgs)})
         try:
             self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-        except (TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except ValueError as error:  # pydantic's, too: its first line only counts the errors
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error).splitlines()[0]
             raise UserError(f"vLLM cannot load {model} ({reason})", "see [engine.args] in config.toml") from error
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._stepper: asyncio.Task[None] | None = None

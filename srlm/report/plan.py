@@ -5,7 +5,7 @@ import shutil
 from rich.table import Table
 
 from srlm.console import out, safe, say
-from srlm.plan import make_plan
+from srlm.plan import disk_use, make_plan
 from srlm.run import Run
 
 
@@ -24,8 +24,19 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
     known = [item.seconds for item in planned if item.seconds is not None]
     unknown = sum(item.seconds is None for item in planned)
     rest = f", and {unknown} stages of a kind that has not run yet" if unknown else ""
-    need, free = sum(item.disk for item in planned), shutil.disk_usage(run.root).free
-    say(f"Estimate: {sum(known):.0f} s{rest}; {need / 2**20:.0f} MiB of new weights, {free / 2**30:.1f} GiB are free.")
+    say(f"Time: {sum(known):.0f} s{rest}.")
+    free, size = shutil.disk_usage(run.root).free, disk_use(run)
+    if size is None:
+        say(f"Disk: {_gib(free)} are free; the size of {run.config.model.path} is not known here.")
+        return
+    need = sum(item.disk for item in planned)
+    peak = need and need + size[1]
+    short = " THIS IS TOO LITTLE." if peak > free else ""
+    say(f"Disk: {_gib(need)} of new weights, {_gib(peak)} at the most while training; {_gib(free)} are free.{short}")
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
 
 
 def _number(value: float | None) -> str:

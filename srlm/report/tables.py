@@ -58,9 +58,11 @@ def _kept(model: dict[str, Any]) -> str:
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
-    """Seconds of some stages; those that began together shared one child process and are counted once."""
-    stages = [stage for part in parts if (stage := model["stages"].get(part)) and stage["seconds"] is not None]
-    return f"{sum({stage['started']: stage['seconds'] for stage in stages}.values()):.0f}" if stages else NOTHING
+    """Seconds of some stages together."""
+    seconds = [
+        stage["seconds"] for part in parts if (stage := model["stages"].get(part)) and stage["seconds"] is not None
+    ]
+    return f"{sum(seconds):.0f}" if seconds else NOTHING
 
 
 def _unfinished(model: dict[str, Any]) -> str:
