@@ -94,6 +94,20 @@ def test_sft_learns_and_leaves_a_whole_model(make: Make) -> None:
     assert config.get("use_cache", True)
 
 
+def test_loosely_written_generation_config_does_not_stop_the_saving(make: Make, base: Path, tmp_path: Path) -> None:
+    """transformers loads a temperature without do_sample with a warning, but refuses to save it."""
+    from transformers import GenerationConfig
+
+    loose = tmp_path / "loose"
+    shutil.copytree(base, loose)
+    (loose / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.9, "eos_token_id": 257}')
+    job = make(model=str(loose), optimizer={"epochs": 1})
+    run(job)
+    saved = GenerationConfig.from_pretrained(job.out)
+    assert saved.eos_token_id == end_of_turn_ids(make_tokenizer())
+    assert saved.temperature is None
+
+
 def test_learning_rate_ends_at_its_ratio(make: Make) -> None:
     job = make(rows=sft_rows(8), optimizer={"batch_size": 2, "epochs": 5, "final_lr_ratio": 0.3, "warmup_ratio": 0.2})
     run(job)
