@@ -96,6 +96,41 @@ def test_messages_that_the_template_refuses_are_counted() -> None:
     assert code.dropped == {"template": 1}
 
 
+# In small, what Qwen3's template does: thoughts stand before the last reply, unless the generation prompt ends them.
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if loop.last and m['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def test_no_thoughts_are_taught() -> None:
+    code = encoder(template=THINKING)
+    reply = said("red")
+    sft = code.sft(as_rows("sft", [{"id": "r", "prompt": user("say red"), "completion": reply}]))[0]
+    taught = [token for token, label in zip(sft["input_ids"], sft["labels"], strict=True) if label != -100]
+    dpo = code.dpo(as_rows("dpo", [{"id": "p", "prompt": user("say red"), "chosen": reply, "rejected": said("sea")}]))[
+        0
+    ]
+    assert code.tokenizer.decode(taught) == code.tokenizer.decode(dpo["chosen_ids"]) == "red<|im_end|>"
+    assert code.tokenizer.decode(dpo["prompt_ids"]).endswith("assistant\n<think>\n\n</think>\n\n")
+
+
+def test_template_that_always_begins_with_thoughts_is_the_users_error() -> None:
+    forced = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    with pytest.raises(UserError, match="generation prompt is not how the full chat begins"):
+        encoder(template=forced)
+
+
+def test_row_whose_prompt_the_template_writes_otherwise_behind_a_reply_is_counted() -> None:
+    strict = CHATML.replace("<|im_start|>{{", "{{ '[sea]' if 'sea' in messages[-1]['content'] }}<|im_start|>{{", 1)
+    code = encoder(template=strict)
+    rows = [{"id": word, "prompt": user("say it"), "completion": said(word)} for word in ("red", "sea")]
+    assert len(code.sft(as_rows("sft", rows))) == 1
+    assert code.dropped == {"template": 1}
+
+
 def test_row_order_is_a_permutation_levelled_within_steps() -> None:
     from srlm.train.batches import StepOrder
 
