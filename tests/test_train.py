@@ -319,10 +319,15 @@ def test_finished_job_is_not_done_again(make: Make) -> None:
         ({"rows": []}, "no row to train on .the file is empty"),
         ({"max_length": 16}, r"no row to train on .20 overlong.*raise model.max_length"),
         ({"model": "no/where/at-all"}, "no/where/at-all"),
-        ({"train": {"extra": {"max_lenght": 5}}}, "unknown key max_lenght.*did you mean max_length"),
-        ({"train": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
-        ({"train": {"extra": {"learning_rate": 5}}}, "learning_rate follows from srlm's own settings"),
-        ({"train": {"extra": {"optim": "adamm"}}}, "train.extra: "),
+        ({"optimizer": {"extra": {"max_lenght": 5}}}, "sft.extra: unknown key max_lenght.*did you mean max_length"),
+        ({"optimizer": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
+        ({"optimizer": {"extra": {"learning_rate": 5}}}, "learning_rate follows from srlm's own settings"),
+        ({"optimizer": {"extra": {"optim": "adamm"}}}, "sft.extra: "),
+        ({"optimizer": {"extra": {"fsdp": "full_shard"}}}, "sft.extra: fsdp cannot be set.*must hold all weights"),
+        (
+            {"optimizer": {"extra": {"loss_type": ["robust"], "label_smoothing": 0.1}}},
+            "sft.extra: unknown key label_smoothing",
+        ),
         ({"train": {"report_to": ["tensorbored"]}}, "unknown tracker tensorbored"),
         ({"optimizer": {"learning_rate": 1e30}}, "diverged at step|lower the learning rate"),
     ],
@@ -358,7 +363,7 @@ def test_adapter_folder_is_refused(make: Make, base: Path, tmp_path: Path) -> No
 
 
 def test_extra_reaches_trl(make: Make) -> None:
-    job = make("dpo", train={"extra": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}})
+    job = make("dpo", optimizer={"extra": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}})
     run(job)
     assert log_of(job)[0]["loss"] > 1.5  # ln 2 and an untrained model's nll
 
