@@ -36,8 +36,8 @@ def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
     Weights that are trained are held in float32: steps as small as DPO's vanish in bfloat16's 8 bits, so that
     bfloat16 is for the forward pass only. `save_model` goes back to the dtype returned here: of a bfloat16 model,
     updates smaller than half a bfloat16 step are lost at the hand-over to the next iteration. Under LoRA the frozen
-    weights keep their dtype where the device computes in it. Raises UserError for a folder without (safetensors) weights, and for an adapter: its base would be taken
-    for the reference.
+    weights keep their dtype where the device computes in it. Raises UserError for a folder without (safetensors)
+    weights, and for an adapter: its base would be taken for the reference.
     """
     if (Path(job.model) / "adapter_config.json").is_file():
         raise UserError(f"{job.model}: a LoRA adapter, not a model", "merge it into its base first")
@@ -99,7 +99,7 @@ def move_into_place(job: TrainJob) -> None:
     os.replace(job.temporary, job.out)
 
 
-def _saveable(config: GenerationConfig) -> GenerationConfig:
+def _saveable(config: Any) -> Any:
     """The generation config, or one with its token ids alone.
 
     Loading only warns of a contradiction (a temperature without do_sample, say), but saving refuses it, at the first
@@ -109,7 +109,7 @@ def _saveable(config: GenerationConfig) -> GenerationConfig:
         config.validate(strict=True)
     except ValueError:
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
-        return GenerationConfig(**{name: getattr(config, name) for name in names})
+        return GenerationConfig.from_dict({name: getattr(config, name) for name in names})
     return config
 
 
