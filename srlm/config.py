@@ -166,7 +166,6 @@ class TrainSettings(Settings):
     save_steps: int = knob(100, "Steps between checkpoints: what a crash can make the trainer do again.", ge=1)
     keep_checkpoints: int = knob(0, "The trainer's newest so many checkpoints stay when the model is finished.", ge=0)
     report_to: list[str] = knob([], 'Trackers of the trainer: "tensorboard", "wandb", "trackio".')
-    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed through as they are.")
 
 
 class OptimizerSettings(Settings):
@@ -179,6 +178,7 @@ class OptimizerSettings(Settings):
     batch_size: int = Field(16, ge=1, description="Rows per optimizer step, over all processes.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed through as they are.")
 
 
 class SFTSettings(OptimizerSettings):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srlm.child import DISK_FULL
+from srlm.child import DISK_FULL, NO_ROOM
 from srlm.console import progress
 from srlm.errors import StageError, UserError
 from srlm.store import read_json
@@ -98,13 +98,14 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _outcome(code: int, result: Path, log: Path) -> dict[str, Any]:
-    if code == DISK_FULL:
-        raise UserError("the disk is full", "make room, then run the same command again: it goes on where it stopped")
-    found: dict[str, Any] = read_json(result) if result.exists() else {"ok": False}
-    if found["ok"] and code == 0:
+    """What the result file says counts, whatever the exit code: under torchrun the code is torchrun's own."""
+    found: dict[str, Any] = read_json(result) if result.exists() else {}
+    if found.get("ok"):
         return dict(found["info"])
-    if "problem" in found:
+    if found:
         raise UserError(found["problem"], found["fix"])
+    if code == DISK_FULL:
+        raise UserError(**NO_ROOM)
     ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     raise StageError(f"the child process ended with {ended}: {_last_line(log)} (see {log})")
 

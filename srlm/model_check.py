@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srlm.chat import end_of_turn_ids, ensure_chat_template
+from srlm.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
 from srlm.errors import UserError
 from srlm.records import Messages
 
@@ -32,7 +32,9 @@ class CheckedModel:
         """
         turns = messages if reply is None else [*messages, {"role": "assistant", "content": reply}]
         try:
-            ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=reply is None, return_dict=False)
+            ids = self.tokenizer.apply_chat_template(
+                turns, add_generation_prompt=reply is None, return_dict=False, **CHAT_OPTIONS
+            )
         except Exception as error:  # templates raise what they like, e.g. "system role not supported"
             roles = ", ".join(turn["role"] for turn in turns)
             problem = f"{self.path}: its chat template refuses a conversation of {roles} ({_first_line(error)})"
@@ -110,7 +112,10 @@ def _check_files(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     files = sorted(folder.glob("*.safetensors"))
     if index.is_file():
-        files = sorted({folder / name for name in json.loads(index.read_bytes())["weight_map"].values()})
+        try:
+            files = sorted({folder / name for name in json.loads(index.read_bytes())["weight_map"].values()})
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # foreign data, of any shape
+            raise UserError(f"{index}: not usable ({_first_line(error)})", "download it again") from None
     for file in files:
         try:
             with safe_open(file, "np"):

@@ -57,6 +57,7 @@ def test_toml_round_trip(samples: int, margin: float, path: str, keywords: list[
         "pairs": {"min_margin": margin},
         "instructions": {"keywords": keywords},
         "engine": {"args": {"tensor_parallel_size": 2, "nested": {"a": [1, 2]}}},
+        "dpo": {"extra": {"loss_type": ["sigmoid", "sft"], "optim_args": {"eps": 1}}, "beta": 0.2},
     }
     config = parse_config(values, "test")
     assert parse_config(tomllib.loads(to_toml(config)), "test") == config

@@ -205,6 +205,9 @@ def test_models_that_cannot_be_used(tmp_path: Path, base: Path) -> None:
     index = {"weight_map": {"a": "model-00001.safetensors"}}
     (copy("shard") / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "shard/model-00001.safetensors: broken or missing weights" in said("shard")
+    for name, torn in (("torn-index", '{"weight_map": {"a": "mod'), ("list-index", "[]"), ("bare-index", "{}")):
+        (copy(name) / "model.safetensors.index.json").write_text(torn)
+        assert f"{name}/model.safetensors.index.json: not usable" in said(name)
     for file in copy("mute").glob("tokenizer*"):
         file.unlink()
     assert "no usable tokenizer" in said("mute")

@@ -62,6 +62,25 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         run(tmp_path, body)
 
 
+def test_the_result_counts_whatever_the_exit_code(tmp_path: Path) -> None:
+    """torchrun ends with 1 whatever its processes end with."""
+    assert run(tmp_path, result({"ok": True, "info": {"rows": 3}}) + "; sys.exit(1)") == {"rows": 3}
+    body = "from srlm.child import run_job\n"
+    body += "def work(): raise OSError(28, 'No space left on device')\n"
+    body += "run_job(work, here / 'result.json')\n"
+    with pytest.raises(UserError, match="the disk is full: make room"):
+        run(tmp_path, body + "sys.exit(1)")
+
+
+def test_a_full_disk_without_room_for_a_result_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    body = "from srlm import child\n"
+    body += "def full(*_): raise OSError(28, 'No space left on device')\n"
+    body += "child.write_json = full\n"
+    body += "sys.exit(child.run_job(dict, here / 'result.json'))"
+    with pytest.raises(UserError, match="the disk is full: make room"):
+        run(tmp_path, body)
+
+
 def test_progress_counts_whole_rows_and_a_trainers_steps(tmp_path: Path) -> None:
     rows, log = tmp_path / "rows.jsonl", tmp_path / "train.jsonl"
     watch, steps = Watch("rows", rows, 3), Watch("steps", log, 9, steps=True)

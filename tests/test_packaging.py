@@ -1,6 +1,7 @@
 """The package as users get it: what the quick commands import, and an installed wheel used from another folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -37,6 +38,25 @@ class TestQuickCommandsStayQuick:
 
     def test_doctor(self, tmp_path: Path) -> None:
         assert heavy_imports("from srlm.doctor import doctor\ndoctor()", tmp_path) == []
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_another_lock_makes_the_environment_anew(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "requirements/cpu.txt", "requirements/gpu.txt", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".venv/.ready").write_text("requirements/gpu.txt\n")
+
+    def planned(*arguments: str) -> str:
+        command = ["make", "-n", "setup", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "pip install" not in planned()  # what .venv was made from is remembered
+    assert "pip install" not in planned("LOCK=requirements/gpu.txt")
+    other = planned("LOCK=requirements/cpu.txt")
+    assert "rm -rf .venv\n" in other
+    assert "pip install --no-deps -r requirements/cpu.txt" in other.partition("rm -rf .venv\n")[2]
 
 
 @pytest.fixture(scope="module")

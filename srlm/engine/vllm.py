@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from srlm.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
 from srlm.engine import Sample, Sampling
 from srlm.errors import UserError
 from srlm.records import Messages
@@ -68,8 +69,6 @@ class VllmEngine:
         from transformers import AutoTokenizer
         from vllm import EngineArgs, LLMEngine
 
-        from srlm.chat import end_of_turn_ids, ensure_chat_template
-
         self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         ensure_chat_template(self._tokenizer)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
@@ -90,7 +89,9 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        prompt: Any = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        prompt: Any = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False, **CHAT_OPTIONS
+        )
         if len(prompt) + sampling.max_tokens > self._max_length:
             return [Sample("", 0, "overlong")] * sampling.n
         parameters = SamplingParams(

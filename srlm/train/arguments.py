@@ -1,4 +1,4 @@
-"""From settings to TRL's arguments, with the user's own (train.extra) checked by name."""
+"""From settings to TRL's arguments, with the user's own (sft.extra, dpo.extra) checked by name."""
 
 import difflib
 import importlib.util
@@ -12,6 +12,7 @@ from srlm.errors import UserError
 from srlm.train.job import TrainJob, batch_plan
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
+SHARDED = "each process must hold all weights: sharded ones are not gathered when the model is saved"
 # Not settings of srlm, and still not the user's: each would cut rows, move the reference or leave the saved model out.
 FORBIDDEN = {
     "max_length": "it cuts rows; set model.max_length, which leaves them out and counts them",
@@ -23,22 +24,25 @@ FORBIDDEN = {
     "train_sampling_strategy": "rows are already levelled by length within a step",
     "save_only_model": "a checkpoint must hold all that resuming needs",
     "dataset_kwargs": "rows come tokenized",
+    "fsdp": SHARDED,
+    "fsdp_config": SHARDED,
+    "deepspeed": SHARDED,
 }
 
 
 def training_arguments(job: TrainJob, kind: Any) -> Any:
     """The `SFTConfig` or `DPOConfig` (`kind`) of the job.
 
-    Raises UserError for a key of train.extra that is unknown or not the user's to set, and for a tracker that is
+    Raises UserError for a key of `extra` that is unknown or not the user's to set, and for a tracker that is
     not installed.
     """
     owned = _owned(job)
-    _check_extra(job.train.extra, {field.name for field in fields(kind)}, owned)
+    _check_extra(job, {field.name for field in fields(kind)}, owned)
     _check_trackers(job)
     try:
-        return kind(**owned | _by_device() | job.train.extra)
+        return kind(**owned | _by_device() | job.optimizer.extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"train.extra: {str(error).splitlines()[0]}", "give a value that TRL takes") from None
+        raise UserError(f"{job.algorithm}.extra: {str(error).splitlines()[0]}", "give a value that TRL takes") from None
 
 
 def world_size() -> int:
@@ -80,7 +84,7 @@ def _owned(job: TrainJob) -> dict[str, Any]:
 
 
 def _by_device() -> dict[str, Any]:
-    """Defaults that depend on the machine; train.extra may set them otherwise."""
+    """Defaults that depend on the machine; `extra` may set them otherwise."""
     return {
         "bf16": has_bf16(),
         "use_cpu": not torch.cuda.is_available(),
@@ -89,15 +93,16 @@ def _by_device() -> dict[str, Any]:
     }
 
 
-def _check_extra(extra: dict[str, Any], known: set[str], owned: dict[str, Any]) -> None:
-    for key in extra:
+def _check_extra(job: TrainJob, known: set[str], owned: dict[str, Any]) -> None:
+    name = f"{job.algorithm}.extra"
+    for key in job.optimizer.extra:
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
-            raise UserError(f"train.extra: unknown key {key}", f"did you mean {close[0]}?" if close else "remove it")
+            raise UserError(f"{name}: unknown key {key}", f"did you mean {close[0]}?" if close else "remove it")
         if key in FORBIDDEN:
-            raise UserError(f"train.extra: {key} cannot be set", FORBIDDEN[key])
+            raise UserError(f"{name}: {key} cannot be set", FORBIDDEN[key])
         if key in owned:
-            raise UserError(f"train.extra: {key} follows from srlm's own settings", "see `srlm config`")
+            raise UserError(f"{name}: {key} follows from srlm's own settings", "see `srlm config`")
 
 
 def _check_trackers(job: TrainJob) -> None:

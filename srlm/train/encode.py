@@ -1,7 +1,8 @@
 """Training rows to token ids: the loss covers the reply and its end-of-turn token, and nothing is ever cut.
 
 A row that cannot be used is left out and counted under its reason: "overlong" (it would have to be cut), "empty"
-(no reply), "same" (chosen and rejected are the same tokens), "template" (the chat template refuses the messages).
+(no reply), "same" (chosen and rejected are the same tokens), "template" (the chat template refuses the messages, or
+writes the prompt otherwise once the reply is there).
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from jinja2 import TemplateError
 from pydantic import BaseModel
 
-from srlm.chat import end_of_turn_ids
+from srlm.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.records import Messages
 
 IGNORED = -100  # the label that carries no loss
@@ -91,17 +92,23 @@ class Encoder:
         What a template puts after that token (often a newline) is left off: generation stops before it. A template that
         ends the turn with nothing gets the end token added, or the model would never learn to stop.
         """
-        head = self._ids(prompt, add_generation_prompt=True)
-        ids = self._ids(prompt + reply)
+        before, whole = self._text(prompt, add_generation_prompt=True), self._text(prompt + reply)
+        if not whole.startswith(before):
+            raise TemplateError("the generation prompt is not how the full chat begins")
+        head, ids = self._ids(before), self._ids(whole)
         start = next((i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids)))
         ends = [i for i in range(start, len(ids)) if ids[i] in self.stops]
         return start, ids[: ends[-1] + 1] if ends else [*ids, self.stops[-1]]
 
-    def _ids(self, messages: Messages, **kwargs: Any) -> list[int]:
-        found: list[int] = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **kwargs)[
-            "input_ids"
-        ]
-        return found
+    def _text(self, messages: Messages, add_generation_prompt: bool = False) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **CHAT_OPTIONS
+        )
+        return text
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
 
 def _empty(messages: Messages) -> bool:

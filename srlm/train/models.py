@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from srlm.chat import end_of_turn_ids, ensure_chat_template
@@ -34,9 +34,10 @@ def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
     """The starting model for training, and the dtype it came in.
 
     Weights that are trained are held in float32: steps as small as DPO's vanish in bfloat16's 8 bits, so that
-    bfloat16 is for the forward pass only. Under LoRA the frozen weights keep their dtype where the device computes
-    in it. Raises UserError for a folder without (safetensors) weights, and for an adapter: its base would be taken
-    for the reference.
+    bfloat16 is for the forward pass only. `save_model` goes back to the dtype returned here: of a bfloat16 model,
+    updates smaller than half a bfloat16 step are lost at the hand-over to the next iteration. Under LoRA the frozen
+    weights keep their dtype where the device computes in it. Raises UserError for a folder without (safetensors)
+    weights, and for an adapter: its base would be taken for the reference.
     """
     if (Path(job.model) / "adapter_config.json").is_file():
         raise UserError(f"{job.model}: a LoRA adapter, not a model", "merge it into its base first")
@@ -49,6 +50,7 @@ def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
     if getattr(model, "_hf_peft_config_loaded", False):
         raise UserError(f"{job.model}: comes with a LoRA adapter", "merge it into its base first")
     disable_dropout_in_model(model)  # TRL does so for DPO only
+    model.generation_config = _saveable(model.generation_config)
     dtype = model.dtype
     if not (job.train.lora.rank and torch.cuda.is_available()):
         model = model.to(torch.float32)
@@ -95,6 +97,20 @@ def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, inf
 def move_into_place(job: TrainJob) -> None:
     """Make the finished model appear at `job.out` in one step."""
     os.replace(job.temporary, job.out)
+
+
+def _saveable(config: Any) -> Any:
+    """The generation config, or one with its token ids alone.
+
+    Loading only warns of a contradiction (a temperature without do_sample, say), but saving refuses it, at the first
+    checkpoint. Nothing is lost: srlm's engine is told how to sample.
+    """
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return GenerationConfig.from_dict({name: getattr(config, name) for name in names})
+    return config
 
 
 def _line(error: Exception) -> str:

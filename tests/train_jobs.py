@@ -1,0 +1,124 @@
+"""Jobs for the train step's tests: a tiny random model, rows, and the ways to run a job."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from srlm.train.job import TrainJob, launch_command
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WORDS = ["red", "green", "blue", "sky", "sea", "sun", "moon", "star", "tree", "leaf"]
+
+
+def make_tokenizer(template: str | None = CHATML, eos: str | None = "<|eos|>") -> Any:
+    """A byte-level tokenizer, ChatML by default: its end of turn, <|im_end|>, is not its eos."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|im_start|>", "<|im_end|>", "<|pad|>", *([eos] if eos else [])]
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=eos, pad_token="<|pad|>", chat_template=template
+    )
+
+
+def make_model(folder: Path, tokenizer: Any, dtype: str = "float32") -> Path:
+    """A random Llama of a few thousand parameters with `tokenizer`, saved into `folder`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(1)  # for a model this small threads only get into each other's way
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        attention_dropout=0.0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def sft_rows(count: int = 20) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{i}", "prompt": user(f"say {WORDS[i % 10]}"), "completion": said(" ".join(WORDS[: 1 + i % 7]))}
+        for i in range(count)
+    ]
+
+
+def dpo_rows(count: int = 20) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"p{i}",
+            "prompt": user(f"say {WORDS[i % 10]}"),
+            "chosen": said(" ".join(WORDS[: 1 + i % 7])),
+            "rejected": said(" ".join(WORDS[-1 - i % 5 :])),
+            "chosen_score": 4.0,
+        }
+        for i in range(count)
+    ]
+
+
+Make = Callable[..., TrainJob]
+
+
+def run(job: TrainJob) -> dict[str, Any]:
+    """The job in this process."""
+    from srlm.train.common import train
+
+    return train(job)
+
+
+def start(job: TrainJob, processes: int = 1) -> "subprocess.Popen[bytes]":
+    """The job as the parent starts it: standard input stays open as long as the parent lives."""
+    path = job.result.with_name("job.json")
+    path.write_text(job.model_dump_json())
+    with (job.result.with_name("log")).open("wb") as log:
+        return subprocess.Popen(
+            launch_command(path, processes), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def log_of(job: TrainJob) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in job.log.read_text().splitlines()]
+
+
+def weights(job: TrainJob) -> bytes:
+    return (job.out / "model.safetensors").read_bytes()
+
+
+def encoder(max_length: int = 128, **kwargs: Any) -> Any:
+    from srlm.train.encode import Encoder
+
+    return Encoder(make_tokenizer(**kwargs), max_length)
+
+
+def as_rows(algorithm: str, rows: list[dict[str, Any]]) -> list[Any]:
+    from srlm.train.encode import DPORow, SFTRow
+
+    return [(DPORow if algorithm == "dpo" else SFTRow).model_validate(row) for row in rows]
