@@ -53,7 +53,7 @@ def launch_command(job_path: Path, num_processes: int) -> list[str]:
     """
     module = ["-m", "srlm.train", str(job_path)]
     if num_processes == 1:
-        return [sys.executable, *module]
+        return [sys.executable, "-P", *module]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
     return [sys.executable, *launcher, *module]
 
