@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_launch import hear_ctrl_c
 
 from benchmarks.kill import check, durable, iterate_command, kill_in, lines, make_run, status
 from srlm.run import Run
@@ -85,7 +86,7 @@ def test_killed_three_times_it_ends_as_if_nothing_had_happened(finished: Path, t
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> None:
     root = tmp_path / "run"
     make_run(root)
-    parent = subprocess.Popen(iterate_command(root), stderr=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(iterate_command(root), stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
     while lines(root / "M0" / "eval.jsonl") < 3:
         assert parent.poll() is None
         time.sleep(0.05)

@@ -100,6 +100,11 @@ def test_progress_counts_whole_rows_and_a_trainers_steps(tmp_path: Path) -> None
     assert steps.done == 1
 
 
+def hear_ctrl_c() -> None:
+    """In a new process: a test run in the background has SIGINT ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -134,6 +139,7 @@ def test_the_child_and_its_own_children_end_with_the_parent(tmp_path: Path, sign
         ],
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
+        preexec_fn=hear_ctrl_c,
     )
     assert wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
     pids = [int(path.name[4:]) for path in tmp_path.glob("pid-*")]
