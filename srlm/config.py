@@ -4,13 +4,13 @@ A field's constraint and its meaning live in its `Field`; knobs (`knob`) do not 
 left out of a stage's digest and may change in the middle of a run.
 """
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
@@ -256,7 +256,7 @@ def parse_config(values: dict[str, Any], source: str) -> Config:
 
 def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A copy of `values` with each "table.key=value" applied; the value is TOML, or else a plain string."""
-    result = tomlkit.parse(tomlkit.dumps(values)).unwrap()
+    result = copy.deepcopy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -273,6 +273,8 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
 
 def to_toml(config: Config) -> str:
     """The config as commented TOML; reading it back gives the same config."""
+    import tomlkit  # only `init` and `config` write TOML: `inspect` shall start fast
+
     document = tomlkit.document()
     document.add(tomlkit.comment("Settings of this run. `srlm iterate --dry-run` says what a change would make stale."))
     _add_fields(document, config)
@@ -316,6 +318,8 @@ def _fields(settings: Settings) -> Iterator[tuple[str, FieldInfo, Any]]:
 
 
 def _add_fields(container: Any, settings: Settings) -> None:
+    import tomlkit
+
     tables = []
     for name, field, value in _fields(settings):
         if isinstance(value, Settings):
