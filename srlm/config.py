@@ -87,6 +87,7 @@ class DataSettings(Settings):
 class EngineSettings(Settings):
     """How text is generated."""
 
+    replicas: int = knob(1, "Engines side by side, each with its share of the GPUs, or of the CPU's cores.", ge=1)
     args: dict[str, Any] = Field(
         {}, description="vLLM engine arguments, passed through as they are, e.g. tensor_parallel_size = 4."
     )

@@ -47,14 +47,15 @@ def main(path: str) -> int:
 
 def generate(job: GenerateJob) -> dict[str, Any]:
     """Load the model and make the rows that are missing; returns seconds by part."""
-    from srlm.engine.vllm import VllmEngine
+    from srlm.engine.replicas import load_engine
 
     run = Run(job.run)
     started = time.monotonic()
-    settings = run.config.engine.args
-    engine = VllmEngine(job.model, job.revision, run.config.model.max_length, settings, run.config.run.seed)
-    loaded = time.monotonic() - started
-    seconds = asyncio.run(make_parts(run, job.t, job.parts, engine))
+    settings = run.config.engine
+    arguments = (run.config.model.max_length, settings.args, run.config.run.seed, settings.replicas)
+    with load_engine(job.model, job.revision, *arguments) as engine:
+        loaded = time.monotonic() - started
+        seconds = asyncio.run(make_parts(run, job.t, job.parts, engine))
     return {"load": round(loaded, 2)} | {part: round(value, 2) for part, value in seconds.items()}
 
 

@@ -1,0 +1,180 @@
+"""Several vLLM engines side by side, each in a process of its own: what one cannot use of the machine, they share.
+
+Eight GPUs run eight copies of a model that fits one; two CPU cores run two copies of a tiny one, whose operations are
+too small to be shared out over threads. A request goes to the engine with the fewest open ones. Its seed goes with it,
+so which engine answers plays no part in what is sampled.
+"""
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from srlm.engine import Engine, Sample, Sampling
+from srlm.engine.vllm import VllmEngine
+from srlm.errors import UserError
+from srlm.records import Messages
+
+
+@contextmanager
+def load_engine(
+    model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int, replicas: int
+) -> Iterator[Engine]:
+    """The model in one engine of this process, or in `replicas` of their own, for the length of a `with` block.
+
+    Raises UserError as VllmEngine does. Enter it outside the event loop that uses the engine.
+    """
+    arguments = (model, revision, max_length, extra, seed)
+    if replicas == 1:
+        yield VllmEngine(*arguments)
+        return
+    workers = [_Worker(arguments, share) for share in shares_of_devices(replicas)]
+    try:
+        for worker in workers:  # they load side by side
+            worker.wait_until_loaded()
+        yield Replicas(workers)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def shares_of_devices(replicas: int) -> list[dict[str, str]]:
+    """The environment that gives each replica its share of the GPUs, or of the CPU's cores where there is none.
+
+    Raises UserError where the GPUs cannot be shared out evenly.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // replicas))
+        return [{"OMP_NUM_THREADS": threads}] * replicas
+    if count % replicas:
+        raise UserError(f"engine.replicas = {replicas} cannot share {count} GPUs evenly", "choose a divisor")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    devices, size = visible.split(","), count // replicas
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[i * size : (i + 1) * size])} for i in range(replicas)]
+
+
+class Replicas:
+    """The engines of one model as one `Engine`."""
+
+    def __init__(self, workers: "list[_Worker]") -> None:
+        self._workers = workers
+
+    async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+        """See `Engine.sample`."""
+        worker = min(self._workers, key=lambda worker: len(worker.open))
+        found: list[Sample] = await worker.call("sample", messages, sampling, seed)
+        return found
+
+
+class _Worker:
+    """One engine process, seen from the process that uses it."""
+
+    def __init__(self, arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
+        context = get_context("spawn")  # a fork would share what torch has set up already
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, arguments, environment))
+        self._process.start()
+        theirs.close()
+        self._numbers = itertools.count()
+        self.open: dict[int, asyncio.Future[Any]] = {}
+
+    def wait_until_loaded(self) -> None:
+        try:
+            error = self._connection.recv()
+        except EOFError:
+            raise RuntimeError("an engine process ended while it loaded the model") from None
+        if error is not None:
+            raise error
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.terminate()
+        self._process.join()
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """What the engine's method returns or raises. When the caller is cancelled, so is the request."""
+        number = next(self._numbers)
+        future = self.open[number] = asyncio.get_running_loop().create_future()
+        self._connection.send((number, method, arguments))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._connection.send((number, None, ()))
+            raise
+        finally:
+            del self.open[number]
+
+    def _receive(self) -> None:
+        """Hand each reply to the loop of whoever waits for it."""
+        while True:
+            try:
+                number, result, error = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            self._resolve(number, result, error)
+        for number in list(self.open):
+            self._resolve(number, None, RuntimeError("an engine process ended"))
+
+    def _resolve(self, number: int, result: Any, error: Exception | None) -> None:
+        future = self.open.get(number)
+        if future is not None:
+            future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
+    if future.done():  # cancelled meanwhile
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _serve(connection: Connection, arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
+    """The engine process: load, say so, answer until the other side is gone."""
+    os.environ.update(environment)
+    try:
+        engine = VllmEngine(*arguments)
+    except UserError as error:
+        connection.send(error)
+        return
+    connection.send(None)
+    asyncio.run(_answer(connection, engine))
+
+
+async def _answer(connection: Connection, engine: Engine) -> None:
+    loop = asyncio.get_running_loop()
+    tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def answer(number: int, method: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            connection.send((number, await getattr(engine, method)(*arguments), None))
+        except Exception as error:
+            connection.send((number, None, error))
+        finally:
+            del tasks[number]
+
+    def begin(number: int, method: str | None, arguments: tuple[Any, ...]) -> None:
+        if method is not None:
+            tasks[number] = asyncio.create_task(answer(number, method, arguments))
+        elif number in tasks:
+            tasks[number].cancel()
+
+    def receive() -> None:
+        while True:
+            try:
+                loop.call_soon_threadsafe(begin, *connection.recv())
+            except (EOFError, OSError):
+                os._exit(0)  # nobody is left to answer; everything durable is written on the other side
+
+    threading.Thread(target=receive, daemon=True).start()
+    await asyncio.Event().wait()
