@@ -6,7 +6,7 @@ from srlm.config import Config
 from srlm.errors import UserError
 from srlm.model_check import CheckedModel
 from srlm.prompts import Templates
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
 from srlm.seed.read import R, Read, drop
 
 OVERLONG = "does not fit the context"
@@ -43,6 +43,12 @@ def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templat
         return room and model.tokens(prompt, row.judgement) <= length
 
     return _fitting(read, fits)
+
+
+def fitting_rated(read: Read[RatedRow], config: Config, model: CheckedModel, templates: Templates) -> Read[RatedRow]:
+    """Without the responses whose judge prompt leaves no room for the reply."""
+    room = config.model.max_length - config.judge.max_tokens
+    return _fitting(read, lambda row: model.tokens(templates.judge(row.messages, row.response), reply=None) <= room)
 
 
 def fitting_prompts(read: Read[PromptRow], config: Config, model: CheckedModel) -> Read[PromptRow]:
