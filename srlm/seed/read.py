@@ -209,7 +209,7 @@ def _response(raw: RawRow, number: int, value: Any) -> RankedResponse:
     human = checked_number(raw, f"human of response {number}", value["human"])
     if human is None:
         raise UserError(f"{raw.where}: human of response {number} is no finite number", "rate it, or remove it")
-    return RankedResponse(text=_checked_string(raw, f"text of response {number}", value["text"]), human=human)
+    return RankedResponse(text=checked_string(raw, f"text of response {number}", value["text"]), human=human)
 
 
 def _group(raw: RawRow, messages: Messages) -> str:
@@ -260,7 +260,7 @@ def _checked_turn(raw: RawRow, number: int, turn: Any) -> dict[str, str]:
     if turn["role"] not in ("system", "user", "assistant"):
         problem = f"{raw.where}: message {number} has role {turn['role']!r}"
         raise UserError(problem, "roles are system, user and assistant")
-    return _turn(turn["role"], _checked_string(raw, f"content of message {number}", turn["content"]))
+    return _turn(turn["role"], checked_string(raw, f"content of message {number}", turn["content"]))
 
 
 def _turn(role: str, content: str) -> dict[str, str]:
@@ -273,10 +273,10 @@ def _empty_turn(messages: Messages) -> str | None:
 
 def _string(raw: RawRow, column: str) -> str:
     """A text column; null counts as empty."""
-    return _checked_string(raw, column, raw.values.get(column))
+    return checked_string(raw, column, raw.values.get(column))
 
 
-def _checked_string(raw: RawRow, name: str, value: Any) -> str:
+def checked_string(raw: RawRow, name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
