@@ -106,7 +106,8 @@ class Iteration:
         if problem := shortage(made.counts, settings):
             raise StageError(f"{problem} (settings: {run.root}/config.toml; then run the same command again)")
         write_rows(run.baseline / "eft.jsonl", made.eft)
-        say(f"EFT: {made.counts['kept']} of {made.counts['judgements']} judgements agree with people and are kept")
+        kept, responses = made.counts["kept"], made.counts["responses"]
+        say(f"EFT: {kept} of {responses} ranked responses, each with a judgement that agrees with people")
 
     # --- train -----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
 
-A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`, `baseline/judge`. Its digest covers the settings
-that it reads and the digests of its inputs; its `done` mark is written after its files. A dead owner leaves a
-partial stage behind, which the next `srlm iterate` takes up again.
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`; `baseline/judge` where EFT is built.
+Its digest covers the settings that it reads and the digests of its inputs; its `done` mark is written after its files.
+A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
 """
 
 import fcntl
@@ -118,7 +118,7 @@ def stages_of(n: int, eft: str = "seed/eft") -> list[Stage]:
 
 
 def baseline_stages(trained: bool) -> list[Stage]:
-    """The stages that build EFT: SFT of M0 on IFT alone (where wanted), its judgements, those that agree with people."""
+    """The stages that build EFT: SFT of M0 on IFT alone (if `trained`), judging, choosing what agrees with people."""
     train = [_train(BASELINE, "sft", ("seed/ift",))] if trained else []
     judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
     judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))

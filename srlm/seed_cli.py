@@ -42,6 +42,33 @@ def oasst(
     _show(from_oasst(trees, out, OasstFilter(langs, tuple(keep or ()), max_chars), ift_share, seed))
 
 
+@app.command(epilog="srlm seed eft --model ./my-model --ranked ranked.jsonl --ift ift.jsonl --out eft.jsonl")
+def eft(
+    ranked: Annotated[Path, typer.Option(help="Ranked responses, as `srlm seed oasst` and `seed ranked` make them.")],
+    out: Annotated[Path, typer.Option(help="The EFT file to make; held-out responses and the work go beside it.")],
+    model: Annotated[str | None, typer.Option(help="The model that judges: a folder or a Hugging Face id.")] = None,
+    ift: Annotated[
+        Path | None, typer.Option(help="First train the model on this; without, it judges as it is.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+) -> None:
+    """Ranked responses -> EFT: a model's judgements, where they agree with people. Rerun after anything: it goes on."""
+    from srlm.build_eft import make_eft
+    from srlm.console import say
+    from srlm.errors import INTERRUPTED
+    from srlm.init import Sources
+    from srlm.launch import hear_sigterm
+
+    settings = (*(set_ or ()), *(() if ift else ("baseline.train=false",)))
+    hear_sigterm()
+    try:
+        make_eft(out, Sources(model, ift, ranked=ranked, recipe=recipe, overrides=settings, eft_only=True))
+    except KeyboardInterrupt:
+        say("Stopped. What is finished is safe; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _show(report: "SeedReport") -> None:
     from srlm.console import say
 

@@ -18,8 +18,8 @@ from srlm.store import digest, seed_of
 
 MOST_OF_IFT = 5  # at most one in so many IFT prompts becomes an evaluation prompt
 RULE = (
-    "Held-out EFT: the rows of --held-out-eft, else the prompt groups (of EFT, or of the ranked responses, before any is "
-    "judged) with the lowest hash of (run.seed, group), data.held_out_eft of them, with all their responses. Evaluation "
+    "Held-out EFT: the rows of --held-out-eft, else the prompt groups (of EFT, or of the ranked responses, before any "
+    "is judged) with the lowest hash of (run.seed, group), data.held_out_eft of them, with all responses. Evaluation "
     "prompts: the first data.eval_prompts of --eval-prompts, else the IFT prompts with the lowest hash of (run.seed, "
     "prompt), at most a fifth, those that EFT lacks first. Rows with a held-out prompt leave the training rows."
 )
@@ -47,6 +47,7 @@ class Split:
     eval_prompts: list[PromptRow]
     dropped: list[Dropped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)  # what the seed files were made from, when init made them
 
     @property
     def files(self) -> dict[str, list[Any]]:
@@ -81,7 +82,7 @@ def split(seeds: Seeds, fits: Callable[[Messages], bool], settings: DataSettings
     if seeds.held_out is None:
         _hold_out(result, settings.held_out_eft, seed)
     _warn_of_eft(result)
-    _remove(result, {prompt_key(row.messages) for row in held_out}, "its prompt is in the held-out EFT")
+    _remove(result, {prompt_key(row.messages) for row in result.held_out_eft}, "its prompt is in the held-out EFT")
     if seeds.prompts is None:
         result.eval_prompts = _from_ift(result, fits, settings.eval_prompts, seed)
         reason = "its prompt became an evaluation prompt"
