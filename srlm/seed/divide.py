@@ -61,7 +61,8 @@ class Source:
 
     families: Iterator[tuple[str, list[Conversation]]]  # what the hash goes over, and the conversations
     good: float
-    not_good: str  # in words: "none of rank 0"
+    not_good: str  # in words: "and none has rank 0"
+    note: str = ""  # what the user should know
 
 
 @dataclass
@@ -138,6 +139,8 @@ class SeedReport:
             lines += [f"Left out {number} {unit}: {reason}" for reason, number in counts[unit]["dropped"].items()]
         if later := counts.get("later_turns"):
             lines.append(f"Not used: {later} messages of later turns")
+        if note := self.summary.get("note"):
+            lines.append(f"Note: {note}.")
         return lines
 
 
@@ -205,7 +208,7 @@ def _fill(
             os.fsync(file.fileno())
     _refuse_nothing(ledger, made_from)
     digests = {name: file_digest(folder / name) for name in OUTPUTS}
-    summary = {"rule": RULE, "made_from": made_from, "counts": ledger.counts(), "files": digests}
+    summary = {"rule": RULE, "made_from": made_from, "counts": ledger.counts(), "files": digests, "note": source.note}
     write_json(folder / SUMMARY, summary)
     return summary
 

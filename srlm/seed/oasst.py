@@ -78,7 +78,7 @@ def from_oasst(
 
 def _source(sources: list[str], choose: OasstFilter, ledger: Ledger) -> Source:
     families = chain.from_iterable(_families(source, choose, ledger) for source in sources)
-    return Source(families, good=0.0, not_good="none of rank 0")
+    return Source(families, good=0.0, not_good="and none has rank 0")
 
 
 def _families(source: str, choose: OasstFilter, ledger: Ledger) -> Iterator[tuple[str, list[Conversation]]]:
