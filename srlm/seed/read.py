@@ -5,7 +5,7 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,13 @@ from srlm.store import digest
 R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow)
 
 Form = tuple[str, ...]
-IFT_FORMS: tuple[Form, ...] = (("messages",), ("prompt", "response"), ("instruction", "output"))
+INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
+IFT_FORMS: tuple[Form, ...] = (
+    ("messages",),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    INSTANCES,
+)
 PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
 RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
@@ -53,11 +59,14 @@ class Read(Generic[R]):
 def drop(row: IFTRow | EFTRow | PromptRow | RankedRow, reason: str) -> Dropped:
     """The record of a row that is not used after all."""
     file, _, number = row.id.rpartition("-")
-    return Dropped(file=file, row=int(number), reason=reason)
+    return Dropped(file=file, row=int(number.partition(".")[0]), reason=reason)
 
 
 def read_ift(path: Path) -> Read[IFTRow]:
-    """Instruction data: messages, prompt/response or instruction[/input]/output rows. Raises UserError with place."""
+    """Instruction data: messages, prompt/response, instruction[/input]/output or instruction/instances rows.
+
+    Raises UserError with place.
+    """
     return _read(path, "ift", IFT_FORMS, _ift_row)
 
 
@@ -95,9 +104,10 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
-    table = read_table(path)
+    table = [part for raw in read_table(path) for part in _parts(raw)]
     for raw in table:
-        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}")
+        part = f".{raw.part}" if raw.part > 1 else ""
+        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}{part}")
         if not isinstance(made, str):
             key = digest(made.model_dump(exclude={"id"}))
             if key in seen:
@@ -116,6 +126,19 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
         first = result.dropped[0]
         raise UserError(f"{path}: no usable row (row {first.row}: {first.reason})", "give it rows with content")
     return result
+
+
+def _parts(raw: RawRow) -> Iterator[RawRow]:
+    """The row; of a Self-Instruct task, one row an instance."""
+    given = raw.values.get("instances")
+    if given is None or "instruction" not in raw.values:
+        yield raw
+        return
+    if not isinstance(given, list) or not all(isinstance(instance, dict) for instance in given):
+        raise UserError(f"{raw.where}: instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
+    for part, instance in enumerate(given or [{}], 1):
+        texts = {"input": instance.get("input"), "output": instance.get("output")}
+        yield RawRow(raw.number, raw.where, {"instruction": raw.values["instruction"], **texts}, part)
 
 
 def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
