@@ -90,14 +90,14 @@ def _any_verdict(given: Columns) -> bool:
 
 def _rated(given: Columns, row: RawRow) -> Columns:
     """Answers with scores or ranks, side by side in the row, or in one list of it."""
-    stem = (given.score or given.rank or "").rpartition(".")[0]
+    verdict = given.score or given.rank or ""
+    stem = verdict.partition(".")[0] if "." in verdict and verdict not in row.values else ""
     for response in given.response or _paths(row, RESPONSES, stem):
         if given.score or given.rank:
             return replace(given, response=(response,))
-        at = response.rpartition(".")[0]
-        if score := next(_paths(row, SCORES, at), None):
+        if score := _beside(row, SCORES, response):
             return replace(given, response=(response,), score=score)
-        if rank := next(_paths(row, RANKS, at), None):
+        if rank := _beside(row, RANKS, response):
             return replace(given, response=(response,), rank=rank)
     if given.score or given.rank:
         raise UserError(f"{row.where}: no column of answers ({_found(row)})", "name it: --response COL")
@@ -105,6 +105,12 @@ def _rated(given: Columns, row: RawRow) -> Columns:
     if {"output", "response", "instances"} & set(row.values):
         fix += "; answers that nobody rated are IFT as they are (srlm init --ift FILE)"
     raise UserError(f"{row.where}: no column says which answers are better ({_found(row)})", fix)
+
+
+def _beside(row: RawRow, names: tuple[str, ...], response: str) -> str | None:
+    """The first of these columns that stands where the answers do: in the row, or in the same list."""
+    at = response.rpartition(".")[0]
+    return next((path for path in _paths(row, names, at) if path.rpartition(".")[0] == at), None)
 
 
 def _paths(row: RawRow, names: tuple[str, ...], stem: str) -> Iterator[str]:

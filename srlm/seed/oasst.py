@@ -130,7 +130,7 @@ def _messages(
         message = {name: raw.values.get(name) for name in _FIELDS}
         parent = message["parent_id"] or message["message_id"]
         groups.add(checked_string(raw, "parent_id or message_id", parent), [raw.number, raw.where, message])
-    for _, group in groups:
+    for group in groups:
         yield from _group(group, ledger)
 
 

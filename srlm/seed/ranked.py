@@ -100,11 +100,11 @@ def _good(columns: Columns, asked: float | None, given: "array[float]", share: f
 
 def _families(groups: Groups, ledger: Ledger) -> Iterator[tuple[str, list[Conversation]]]:
     """Conversations that open alike; an answer that was rated more than once gets the mean."""
-    for key, items in groups:
+    for items in groups:
         found: dict[str, list[Any]] = defaultdict(list)
         for item in items:
             found[digest(item[2:4])].append(item)
-        yield key, [_merged(rated, ledger) for rated in found.values()]
+        yield opening_key(items[0][2]), [_merged(rated, ledger) for rated in found.values()]
 
 
 def _merged(items: list[Any], ledger: Ledger) -> Conversation:
