@@ -23,8 +23,8 @@ from srlm.seed.spill import Seen
 from srlm.seed.split import prompt_key
 from srlm.store import file_digest, read_json, seed_of, write_json
 
-# The paper's IFT has 3,200 rows; its 2,200 EFT rows are what a baseline judged as people did, about 3 in 10 answers
-# with 3 or 4 answers a prompt, so that they stem from some 2,200 prompts.
+# As the paper's 3,200 IFT rows to some 2,200 EFT rows, one prompt counted for each: building EFT has several answers a
+# prompt to judge, and keeps only part of the judgements.
 IFT_SHARE = 0.6
 OUTPUTS = ("ift.jsonl", "ranked.jsonl", "dropped.jsonl")
 SUMMARY = "summary.json"
