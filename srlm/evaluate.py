@@ -17,7 +17,7 @@ from srlm.errors import UserError
 from srlm.judge import judge
 from srlm.metrics import answer_metrics, judge_metrics
 from srlm.prompts import Templates
-from srlm.records import AnswerEval, EFTRow, EvalRow, JudgeEval, Messages, PromptRow
+from srlm.records import AnswerEval, EvalRow, JudgeEval, Messages, PromptRow, RatedRow
 from srlm.rollout import roll_out
 from srlm.store import read_rows, seed_of, write_json
 
@@ -46,7 +46,7 @@ def checked_marks(marks: dict[str, float] | None, row: str) -> dict[str, float] 
 
 
 class Evaluator:
-    """Evaluates one model: each item (a prompt or a held-out EFT response) becomes one row of eval.jsonl."""
+    """Evaluates one model: each item (a prompt or a rated response) becomes one row."""
 
     def __init__(self, engine: Engine, templates: Templates, config: Config) -> None:
         self._engine, self._templates, self._config = engine, templates, config
@@ -54,8 +54,8 @@ class Evaluator:
         # The same seed for every model: figures of M_t and M_{t+1} differ by the model, not by the draw.
         self._seed = seed_of(config.run.seed, "eval")
 
-    async def row(self, item: PromptRow | EFTRow) -> AnswerEval | JudgeEval:
-        """The evaluation row of one held-out item."""
+    async def row(self, item: PromptRow | RatedRow) -> AnswerEval | JudgeEval:
+        """The evaluation row of one item."""
         return await (self._answer(item) if isinstance(item, PromptRow) else self._judge(item))
 
     async def _answer(self, item: PromptRow) -> AnswerEval:
@@ -66,7 +66,7 @@ class Evaluator:
             truth = [checked_marks(self._grader(item.messages, c.text), item.id) for c in rollout.candidates]
         return AnswerEval(rollout=rollout, truth=truth)
 
-    async def _judge(self, item: EFTRow) -> JudgeEval:
+    async def _judge(self, item: RatedRow) -> JudgeEval:
         judgements = await judge(
             self._engine,
             self._templates,
@@ -75,13 +75,12 @@ class Evaluator:
             item.response,
             seed_of(self._seed, item.id, "judge"),
         )
-        human = item.score if item.human is None else item.human
         dropped = "overlong" if judgements[0].finish == "overlong" else None
-        return JudgeEval(id=item.id, group=item.group, human=human, judgements=judgements, dropped=dropped)
+        return JudgeEval(id=item.id, group=item.group, human=item.human, judgements=judgements, dropped=dropped)
 
 
 def row_id(row: AnswerEval | JudgeEval) -> str:
-    """The id of the held-out item that the row is about."""
+    """The id of the item that the row is about."""
     return row.id if isinstance(row, JudgeEval) else row.rollout.id
 
 

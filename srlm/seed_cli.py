@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from srlm.errors import INTERRUPTED, UserError
+
 if TYPE_CHECKING:
     from srlm.seed.divide import SeedReport
     from srlm.seed.from_scores import ScoresReport
@@ -82,26 +84,65 @@ def ranked(
     _show(from_ranked(file, out, columns, RankedOptions(good, ift_share, max_chars, seed)))
 
 
-@app.command(epilog="srlm seed eft --from-scores reviews.csv --rationale why --out eft.jsonl")
+@app.command(epilog="srlm seed eft --model ./my-model --ranked ranked.jsonl --ift ift.jsonl --out eft.jsonl")
 def eft(
-    out: Annotated[Path, typer.Option("--out", help="The EFT file to make.")],
+    out: Annotated[Path, typer.Option(help="The EFT file to make; held-out responses and the work go beside it.")],
+    ranked: Annotated[
+        Path | None, typer.Option(help="Ranked responses, as `srlm seed oasst` and `seed ranked` make them.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model that judges: a folder or a Hugging Face id.")] = None,
+    ift: Annotated[
+        Path | None, typer.Option(help="First train the model on this; without, it judges as it is.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
     from_scores: Annotated[
-        Path, typer.Option(help="A table of responses with scores from 0 to 5, by the rubric, and written rationales.")
-    ],
-    prompt: Annotated[str | None, typer.Option(metavar="COL", help="The prompt: text or turns.")] = None,
-    response: Annotated[str | None, typer.Option(metavar="COL", help="The response.")] = None,
-    score: Annotated[str | None, typer.Option(metavar="COL", help="Its score.")] = None,
-    rationale: Annotated[str | None, typer.Option(metavar="COL", help="Why it has that score.")] = None,
+        Path | None, typer.Option(help="Instead of a model: responses with scores from 0 to 5 and written rationales.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="COL", help="Of --from-scores: the prompt.")] = None,
+    response: Annotated[str | None, typer.Option(metavar="COL", help="Of --from-scores: the response.")] = None,
+    score: Annotated[str | None, typer.Option(metavar="COL", help="Of --from-scores: its score.")] = None,
+    rationale: Annotated[str | None, typer.Option(metavar="COL", help="Of --from-scores: why it has it.")] = None,
 ) -> None:
-    """Make EFT rows: judgements to learn from."""
-    from srlm.console import say
-    from srlm.seed.from_scores import columns_of_scores
-    from srlm.seed.from_scores import from_scores as convert
+    """Ranked responses -> EFT: a model's judgements, where they agree with people. Rerun after anything: it goes on.
 
-    given = {"prompt": prompt, "response": response, "score": score, "rationale": rationale}
-    columns = columns_of_scores(from_scores, given)
-    say(f"{from_scores}: {', '.join(f'{name} = {column}' for name, column in columns.items())}")
-    _show(convert(from_scores, out, columns))
+    With --from-scores: the scores and reasons that people wrote, as they are.
+    """
+    if (ranked is None) == (from_scores is None):
+        raise UserError("--ranked or --from-scores?", "give one: what a model shall judge, or what people scored")
+    if from_scores:
+        columns = {"prompt": prompt, "response": response, "score": score, "rationale": rationale}
+        _convert(from_scores, out, columns)
+    else:
+        settings = (*(set_ or ()), *(() if ift else ("baseline.train=false",)))
+        _build(out, model, ift, ranked, recipe, settings)
+
+
+def _convert(path: Path, out: Path, given: dict[str, str | None]) -> None:
+    """EFT of what people scored and explained."""
+    from srlm.console import say
+    from srlm.seed.from_scores import columns_of_scores, from_scores
+
+    columns = columns_of_scores(path, given)
+    say(f"{path}: {', '.join(f'{name} = {column}' for name, column in columns.items())}")
+    _show(from_scores(path, out, columns))
+
+
+def _build(
+    out: Path, model: str | None, ift: Path | None, ranked: Path | None, recipe: str, settings: tuple[str, ...]
+) -> None:
+    """EFT that a model writes."""
+    from srlm.build_eft import make_eft
+    from srlm.console import say
+    from srlm.init import Sources
+    from srlm.launch import hear_sigterm
+
+    hear_sigterm()
+    try:
+        make_eft(out, Sources(model, ift, ranked=ranked, recipe=recipe, overrides=settings, eft_only=True))
+    except KeyboardInterrupt:
+        say("Stopped. What is finished is safe; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _show(report: "SeedReport | ScoresReport") -> None:

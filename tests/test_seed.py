@@ -11,7 +11,7 @@ from srlm.config import DataSettings
 from srlm.errors import UserError
 from srlm.records import EFTRow, IFTRow, PromptRow
 from srlm.seed.read import NO_SCORE, OTHER_SCORE, drop, read_eft, read_ift, read_prompts
-from srlm.seed.split import Split, prompt_key, split
+from srlm.seed.split import Seeds, Split, prompt_key, split
 
 
 def user(text: str) -> dict[str, str]:
@@ -294,7 +294,8 @@ def make(
     seed: int = 1,
 ) -> Split:
     settings = DataSettings(held_out_eft=share, eval_prompts=count)
-    return split(ift or ifts(40), eft or efts(20), prompts, lambda messages: True, settings, seed)
+    seeds = Seeds(ift or ifts(40), eft=eft or efts(20), prompts=prompts)
+    return split(seeds, lambda messages: True, settings, seed)
 
 
 def keys(rows: list[Any]) -> set[str]:

@@ -180,6 +180,24 @@ def test_its_own_output_can_be_read_again(tmp_path: Path) -> None:
     assert read_ranked(report.ranked).rows[0].responses == read_ranked(tmp_path / "a.jsonl").rows[0].responses
 
 
+def test_the_reader_of_ranked_responses_names_what_is_wrong(tmp_path: Path) -> None:
+    def said(row: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            read_ranked(write(tmp_path / "a.jsonl", row))
+        return str(caught.value)
+
+    two = [{"text": "a", "human": 1}, {"text": "b", "human": 0}]
+    assert "`srlm seed ranked` makes them of other tables" in said({"prompt": "q", "chosen": "a", "rejected": "b"})
+    assert "a.jsonl:1: responses must be a list, found dict" in said({"messages": [user("q")], "responses": {}})
+    assert "response 2 is no ranked response" in said({"messages": [user("q")], "responses": [two[0], "b"]})
+    nan = [two[0], {"text": "b", "human": float("nan")}]
+    assert "human of response 2 is no finite number" in said({"messages": [user("q")], "responses": nan})
+    assert "ends with assistant's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
+    assert "row 1: its responses are all rated alike" in said(
+        {"messages": [user("q")], "responses": [two[0], {"text": "b", "human": 1}]}
+    )
+
+
 # --- what goes to IFT --------------------------------------------------------------------------------------------
 
 

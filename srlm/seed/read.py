@@ -12,11 +12,11 @@ from typing import Any, Generic, TypeVar
 
 from srlm.errors import UserError
 from srlm.judge import HIGH, LOW, parse_score
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, Record
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, RatedRow, Record
 from srlm.seed.files import RawRow, read_table
 from srlm.store import digest
 
-R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow)
+R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow, RatedRow)
 
 Form = tuple[str, ...]
 INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
@@ -56,8 +56,8 @@ class Read(Generic[R]):
     dropped: list[Dropped] = field(default_factory=list)
 
 
-def drop(row: IFTRow | EFTRow | PromptRow | RankedRow, reason: str) -> Dropped:
-    """The record of a row that is not used after all."""
+def drop(row: IFTRow | EFTRow | PromptRow | RankedRow | RatedRow, reason: str) -> Dropped:
+    """The record of a row (or, "ranked-000012.2", one response of it) that is not used after all."""
     file, _, number = row.id.rpartition("-")
     return Dropped(file=file, row=int(number.partition(".")[0]), reason=reason)
 
@@ -150,6 +150,8 @@ def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
                 return form
     found = ", ".join(str(column) for column in raw.values) or "none"
     accepted = " or ".join("/".join(form) for form in forms).replace("instruction", "instruction[/input]")
+    if forms is RANKED_FORMS:
+        accepted += "; `srlm seed ranked` makes them of other tables"
     raise UserError(f"{raw.where}: wrong columns (found: {found})", f"accepted: {accepted}")
 
 
