@@ -10,7 +10,7 @@ import pytest
 from srlm.config import DataSettings
 from srlm.errors import UserError
 from srlm.records import EFTRow, IFTRow, PromptRow
-from srlm.seed.read import NO_SCORE, OTHER_SCORE, read_eft, read_ift, read_prompts
+from srlm.seed.read import NO_SCORE, OTHER_SCORE, drop, read_eft, read_ift, read_prompts
 from srlm.seed.split import Seeds, Split, prompt_key, split
 
 
@@ -59,6 +59,19 @@ def test_the_three_ift_forms_become_messages(tmp_path: Path) -> None:
         talk,
     ]
     assert [row.id for row in read.rows][:2] == ["ift-000001", "ift-000002"]
+
+
+def test_a_self_instruct_task_gives_a_row_an_instance(tmp_path: Path) -> None:
+    task = {"id": "seed_task_0", "instruction": "Add.", "is_classification": False}
+    instances = [{"input": "1 2", "output": "3"}, {"input": "", "output": ""}, {"input": "4 5", "output": "9"}]
+    path = jsonl(tmp_path / "a.jsonl", PAIR, task | {"instances": instances}, task | {"instances": []})
+    read = read_ift(path)
+    assert [row.id for row in read.rows] == ["ift-000001", "ift-000002", "ift-000002.3"]
+    assert [row.messages[0]["content"] for row in read.rows[1:]] == ["Add.\n\n1 2", "Add.\n\n4 5"]
+    assert [(d.row, d.reason) for d in read.dropped] == [(2, "empty response"), (3, "empty response")]
+    assert drop(read.rows[2], "why").row == 2
+    assert [row.messages[0]["content"] for row in read_prompts(path).rows][1:3] == ["Add.\n\n1 2", "Add."]
+    assert "instances must be a list of objects" in refusal(read_ift, jsonl(path, task | {"instances": ["x"]}))
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:

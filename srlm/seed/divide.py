@@ -23,8 +23,8 @@ from srlm.seed.spill import Seen
 from srlm.seed.split import prompt_key
 from srlm.store import file_digest, read_json, seed_of, write_json
 
-# The paper's IFT has 3,200 rows; its 2,200 EFT rows are what a baseline judged as people did, about 3 in 10 answers
-# with 3 or 4 answers a prompt, so that they stem from some 2,200 prompts.
+# As the paper's 3,200 IFT rows to some 2,200 EFT rows, one prompt counted for each: building EFT has several answers a
+# prompt to judge, and keeps only part of the judgements.
 IFT_SHARE = 0.6
 OUTPUTS = ("ift.jsonl", "ranked.jsonl", "dropped.jsonl")
 SUMMARY = "summary.json"
@@ -61,7 +61,8 @@ class Source:
 
     families: Iterator[tuple[str, list[Conversation]]]  # what the hash goes over, and the conversations
     good: float
-    not_good: str  # in words: "none of rank 0"
+    not_good: str  # in words: "and none has rank 0"
+    note: str = ""  # what the user should know
 
 
 @dataclass
@@ -135,9 +136,11 @@ class SeedReport:
             f"answers, from {prompts['read']} prompts with {answers['read']} answers."
         ]
         for unit in (unit for unit in ("rows", "prompts", "answers") if unit in counts):
-            lines += [f"Left out {number} {unit}: {reason}" for reason, number in counts[unit]["dropped"].items()]
+            lines += [f"Left out ({unit}): {reason}: {number}" for reason, number in counts[unit]["dropped"].items()]
         if later := counts.get("later_turns"):
             lines.append(f"Not used: {later} messages of later turns")
+        if note := self.summary.get("note"):
+            lines.append(f"Note: {note}.")
         return lines
 
 
@@ -205,7 +208,7 @@ def _fill(
             os.fsync(file.fileno())
     _refuse_nothing(ledger, made_from)
     digests = {name: file_digest(folder / name) for name in OUTPUTS}
-    summary = {"rule": RULE, "made_from": made_from, "counts": ledger.counts(), "files": digests}
+    summary = {"rule": RULE, "made_from": made_from, "counts": ledger.counts(), "files": digests, "note": source.note}
     write_json(folder / SUMMARY, summary)
     return summary
 

@@ -78,7 +78,7 @@ def from_oasst(
 
 def _source(sources: list[str], choose: OasstFilter, ledger: Ledger) -> Source:
     families = chain.from_iterable(_families(source, choose, ledger) for source in sources)
-    return Source(families, good=0.0, not_good="none of rank 0")
+    return Source(families, good=0.0, not_good="and none has rank 0")
 
 
 def _families(source: str, choose: OasstFilter, ledger: Ledger) -> Iterator[tuple[str, list[Conversation]]]:
@@ -130,7 +130,7 @@ def _messages(
         message = {name: raw.values.get(name) for name in _FIELDS}
         parent = message["parent_id"] or message["message_id"]
         groups.add(checked_string(raw, "parent_id or message_id", parent), [raw.number, raw.where, message])
-    for _, group in groups:
+    for group in groups:
         yield from _group(group, ledger)
 
 

@@ -5,7 +5,7 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,13 @@ from srlm.store import digest
 R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow, RatedRow)
 
 Form = tuple[str, ...]
-IFT_FORMS: tuple[Form, ...] = (("messages",), ("prompt", "response"), ("instruction", "output"))
+INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
+IFT_FORMS: tuple[Form, ...] = (
+    ("messages",),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    INSTANCES,
+)
 PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
 RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
@@ -57,7 +63,10 @@ def drop(row: IFTRow | EFTRow | PromptRow | RankedRow | RatedRow, reason: str) -
 
 
 def read_ift(path: Path) -> Read[IFTRow]:
-    """Instruction data: messages, prompt/response or instruction[/input]/output rows. Raises UserError with place."""
+    """Instruction data: messages, prompt/response, instruction[/input]/output or instruction/instances rows.
+
+    Raises UserError with place.
+    """
     return _read(path, "ift", IFT_FORMS, _ift_row)
 
 
@@ -95,9 +104,10 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
-    table = read_table(path)
+    table = [part for raw in read_table(path) for part in _parts(raw)]
     for raw in table:
-        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}")
+        part = f".{raw.part}" if raw.part > 1 else ""
+        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}{part}")
         if not isinstance(made, str):
             key = digest(made.model_dump(exclude={"id"}))
             if key in seen:
@@ -118,6 +128,19 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     return result
 
 
+def _parts(raw: RawRow) -> Iterator[RawRow]:
+    """The row; of a Self-Instruct task, one row an instance."""
+    given = raw.values.get("instances")
+    if given is None or "instruction" not in raw.values:
+        yield raw
+        return
+    if not isinstance(given, list) or not all(isinstance(instance, dict) for instance in given):
+        raise UserError(f"{raw.where}: instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
+    for part, instance in enumerate(given or [{}], 1):
+        texts = {"input": instance.get("input"), "output": instance.get("output")}
+        yield RawRow(raw.number, raw.where, {"instruction": raw.values["instruction"], **texts}, part)
+
+
 def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
     """The form whose columns the row fills, else (some are null) the one whose columns it has."""
     filled = {column for column, value in raw.values.items() if value is not None}
@@ -127,6 +150,8 @@ def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
                 return form
     found = ", ".join(str(column) for column in raw.values) or "none"
     accepted = " or ".join("/".join(form) for form in forms).replace("instruction", "instruction[/input]")
+    if forms is RANKED_FORMS:
+        accepted += "; `srlm seed ranked` makes them of other tables"
     raise UserError(f"{raw.where}: wrong columns (found: {found})", f"accepted: {accepted}")
 
 
