@@ -75,12 +75,10 @@ async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
     path = run.folder(t) / "eval.jsonl"
     done = {row_id(row) for row in read_rows(path, EvalRow)}
-    items: list[PromptRow | EFTRow] = [
-        *read_rows(run.seed("eval_prompts"), PromptRow),
-        *read_rows(run.seed("held_out_eft"), EFTRow),
-    ]
+    held_out = list(read_rows(run.seed("held_out_eft"), EFTRow))
+    items: list[PromptRow | EFTRow] = [*read_rows(run.seed("eval_prompts"), PromptRow), *held_out]
     owed = [item for item in items if item.id not in done]
-    evaluator = Evaluator(engine, run.templates, run.config)
+    evaluator = Evaluator(engine, run.templates, run.config, held_out)
     with Appender(path) as file:
         await work_on(_each(owed), evaluator.row, slots, file)
 
