@@ -14,7 +14,8 @@ from typing import Any
 from srlm.config import Config, apply_overrides, flat, load_recipe, parse_config, to_toml
 from srlm.errors import UserError
 from srlm.packaged import DEMO, PROMPTS
-from srlm.prompts import PLACEHOLDERS, Templates
+from srlm.parse import Scale
+from srlm.prompts import Templates
 from srlm.run import Run, RunRecord, now
 from srlm.seed.fit import Given, check_judge_fits, fitting, prompt_fits
 from srlm.seed.rated import one_by_one
@@ -136,8 +137,10 @@ def init_run(root: Path, given: Sources) -> InitReport:
         raise UserError(f"{root} exists and is no run folder", "name another one")
     config = _config(values, sources)
     report = InitReport(root)
-    config, made = _prepare(config, sources, report)
-    _write(root.resolve(), config, made, _record(config, sources, identity))
+    templates = _templates(config)
+    config = _with_rubric_names(config, templates)
+    config, made = _prepare(config, sources, templates, report)
+    _write(root.resolve(), config, templates, made, _record(config, sources, identity))
     return report
 
 
@@ -160,6 +163,24 @@ def _config(values: dict[str, Any], sources: Sources) -> Config:
     return parse_config(apply_overrides(values, list(sources.overrides)), f"recipe {sources.recipe} with --set")
 
 
+def _templates(config: Config) -> Templates:
+    """The templates that the run will use, checked: shipped ones, and files of the user's."""
+    named = (config.judge.rubric, config.judge.pairwise_rubric)
+    shipped = {path.name for path in PROMPTS.glob("*.txt")}
+    templates = Templates(PROMPTS, *(n if n in shipped else str(Path(n).expanduser().resolve()) for n in named))
+    names = [path.name for path in templates.files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two templates are called {name}, and the run keeps them in one folder", "rename one")
+    return templates
+
+
+def _with_rubric_names(config: Config, templates: Templates) -> Config:
+    """The config with the rubrics as the run's prompts folder names them."""
+    names = {"rubric": templates.rubric.path.name, "pairwise_rubric": templates.pairwise.path.name}
+    return config.model_copy(update={"judge": config.judge.model_copy(update=names)})
+
+
 def _keys(overrides: Iterable[str]) -> set[str]:
     return {override.partition("=")[0].strip() for override in overrides}
 
@@ -180,7 +201,7 @@ def _models(models: list[str]) -> str:
     return f"with {', '.join(models)}" if models else "no model trained yet"
 
 
-def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Config, Split]:
+def _prepare(config: Config, sources: Sources, templates: Templates, report: InitReport) -> tuple[Config, Split]:
     """Check model and data against each other and split the data; fills the report."""
     from srlm.evaluate import load_grader
     from srlm.model_check import check_model
@@ -190,8 +211,8 @@ def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Conf
         read_prompts(Path(config.instructions.path))
     elif config.instructions.source == "model":
         check_model(config.instructions.path)
-    given = _read(sources)
-    model, templates = check_model(sources.base, config.model.revision), Templates(PROMPTS)
+    given = _read(sources, templates.rubric.scale)
+    model = check_model(sources.base, config.model.revision)
     if model.default_template:
         report.warnings.append("the model has no chat template: the default one is used, and saved with M1")
     config = _within_context(config, model.context, sources, report)
@@ -207,12 +228,12 @@ def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Conf
     return config, made
 
 
-def _read(sources: Sources) -> Given:
-    """Read the files that were given; of OASST exports, what `srlm seed oasst` makes of them by default."""
+def _read(sources: Sources, scale: Scale) -> Given:
+    """Read the files that were given, EFT with scores on the `scale`; of OASST what `srlm seed oasst` makes of it."""
     files = sources.files
     given = Given(
         ift=read_ift(files["--ift"]) if sources.ift else None,
-        eft=read_eft(files["--eft"]) if sources.eft else None,
+        eft=read_eft(files["--eft"], scale) if sources.eft else None,
         ranked=one_by_one(read_ranked(files["--ranked"]), "ranked") if sources.ranked else None,
         held_out=one_by_one(read_ranked(files["--held-out-eft"]), "held_out") if sources.held_out_eft else None,
         prompts=read_prompts(files["--eval-prompts"]) if sources.eval_prompts else None,
@@ -261,13 +282,13 @@ def _record(config: Config, sources: Sources, identity: dict[str, Any]) -> RunRe
     )
 
 
-def _write(root: Path, config: Config, made: Split, record: RunRecord) -> None:
+def _write(root: Path, config: Config, templates: Templates, made: Split, record: RunRecord) -> None:
     """Build the folder under a temporary name beside `root`, then rename it: all of it or nothing."""
     building = root.parent / f".{root.name}.init-{os.getpid()}"
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir()
-        _fill(building, config, made, record)
+        _fill(building, config, templates, made, record)
         building.rename(root)
     except OSError as error:
         problem = f"{root}: the run folder cannot be written ({error.strerror})"
@@ -276,7 +297,7 @@ def _write(root: Path, config: Config, made: Split, record: RunRecord) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _fill(folder: Path, config: Config, made: Split, record: RunRecord) -> None:
+def _fill(folder: Path, config: Config, templates: Templates, made: Split, record: RunRecord) -> None:
     """Write all files of a new run; run.json last, since it is what makes a folder a run."""
     write_text(folder / "config.toml", to_toml(config))
     for name, rows in made.files.items():
@@ -285,8 +306,8 @@ def _fill(folder: Path, config: Config, made: Split, record: RunRecord) -> None:
     write_rows(folder / "seed" / "dropped.jsonl", made.dropped)
     summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
     write_json(folder / "seed" / "split.json", summary | ({"source": made.source} if made.source else {}))
-    for name in PLACEHOLDERS:
-        write_text(folder / "prompts" / f"{name}.txt", (PROMPTS / f"{name}.txt").read_text(encoding="utf-8"))
+    for path in templates.files:
+        write_text(folder / "prompts" / path.name, path.read_text(encoding="utf-8"))
     write_json(folder / "run.json", record.model_dump(mode="json"))
 
 

@@ -36,14 +36,14 @@ def srlm(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_ranked(tmp_path_factory.mktemp("ranked") / "ranked.jsonl", 40)
+    return write_ranked(tmp_path_factory.mktemp("ranked") / "ranked.jsonl", 28)
 
 
 @pytest.fixture(scope="module")
 def ift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ift") / "ift.jsonl"
     rows = (DEMO / "data" / "ift.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(rows[:96]), encoding="utf-8")
+    path.write_text("".join(rows[:64]), encoding="utf-8")
     return path
 
 
@@ -59,7 +59,7 @@ def test_seed_eft_then_init_then_iterate(tmp_path: Path, ranked: Path, ift: Path
     said = srlm(*build)
     eft, rows = read_eft(out), read_ranked(held_out).rows
     assert eft.dropped == []
-    assert len(eft.rows) >= 30
+    assert len(eft.rows) >= 20
     assert {row.human for row in eft.rows} <= {0, 1, 2, 3, 4, 5}
     given = {json.dumps(row.messages): row.responses for row in read_ranked(ranked).rows}
     assert all(row.responses == given[json.dumps(row.messages)] for row in rows)  # every response, agreed with or not
@@ -85,10 +85,11 @@ def test_seed_eft_then_init_then_iterate(tmp_path: Path, ranked: Path, ift: Path
 
 def test_init_ranked_then_iterate_killed_while_it_judges(tmp_path: Path, ranked: Path, ift: Path) -> None:
     root = tmp_path / "run"
-    srlm("init", root, "--ift", ift, "--ranked", ranked, "--set", "data.eval_prompts=4", *SMALL)
+    as_it_is = ("--set", "baseline.train=false", "--set", "data.eval_prompts=4")  # the other test trains a baseline
+    srlm("init", root, "--ift", ift, "--ranked", ranked, *as_it_is, *SMALL)
     planned = subprocess.run(command("iterate", "1", "--run", root, "--dry-run"), capture_output=True, text=True)
     assert [line.split()[0] for line in planned.stdout.splitlines() if " owed " in line] == [
-        "M0/eval", "baseline/train", "baseline/judge", "baseline/eft", "M1/train", "M1/eval",
+        "M0/eval", "baseline/judge", "baseline/eft", "M1/train", "M1/eval",
     ]  # fmt: skip
     judged = root / "baseline" / "judgements.jsonl"
     parent = subprocess.Popen(command("iterate", "1", "--run", root), stderr=subprocess.DEVNULL)

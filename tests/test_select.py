@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from srlm.config import BaselineSettings
-from srlm.judge import parse_score
+from srlm.parse import parse_score
 from srlm.records import JudgeEval, Judgement, RatedRow
 from srlm.seed.select import (
     ALONE,
@@ -15,6 +15,7 @@ from srlm.seed.select import (
     OVERLONG,
     SPARE,
     TIED,
+    UNCLEAR,
     UNPARSED,
     Selection,
     select,
@@ -100,6 +101,15 @@ def test_what_did_not_fit_is_called_so() -> None:
     rows, judged = prompt("a", (2, [None]), (1, [3.0]))
     judged[0] = judged[0].model_copy(update={"dropped": "overlong"})
     assert reasons(chosen((rows, judged))) == {"a.1/1": OVERLONG, "a.2/1": ALONE}
+
+
+def test_a_reply_with_different_scores_teaches_nobody() -> None:
+    rows, judged = prompt("a", (2, [4.0, 5.0]), (1, [2.0]))
+    torn = judged[0].judgements[1].model_copy(update={"flags": ["conflict"]})
+    judged[0] = judged[0].model_copy(update={"judgements": [judged[0].judgements[0], torn]})
+    made = chosen((rows, judged))
+    assert scores(made) == {"a.1": 4.0, "a.2": 2.0}
+    assert reasons(made) == {"a.1/2": UNCLEAR}
 
 
 def test_one_judgement_a_response_the_nearest_to_its_own_mean() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.judge import HIGH, LOW, parse_score
+from srlm.parse import DEFAULT_SCALE, parse_score
 from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column
 from srlm.seed.divide import ROWS, LeftOut
 from srlm.seed.files import RawRow, stream_table
@@ -20,6 +20,7 @@ from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
 from srlm.store import write_rows
 
 RATIONALES = ("judgement", "rationale", "justification", "feedback", "critique", "explanation", "review", "comment")
+LOW, HIGH = DEFAULT_SCALE
 _USUAL = {"prompt": PROMPTS, "response": RESPONSES, "score": SCORES, "rationale": RATIONALES}
 _JUDGE_PROMPT = ("###Response to evaluate", "###Score Rubrics")  # the prompts of Prometheus and its kin
 

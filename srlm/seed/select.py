@@ -23,6 +23,7 @@ RULE = (
 )
 UNPARSED, OVERLONG = "its score cannot be parsed", "its judge prompt does not fit the context"
 ALONE = "no other response to compare with"
+UNCLEAR = "says different scores"
 DISAGREES, TIED = "disagrees with people", "tied where people are not"
 SPARE, CAPPED = "another one of the same response is taken", "its score is too frequent"
 
@@ -90,6 +91,8 @@ def _agreeing(
         reason = evaluation.dropped and OVERLONG
         if judgement.score is None:
             result.drop(row.id, number, reason or UNPARSED)
+        elif "conflict" in judgement.flags:  # its score may be the right one, but the text teaches to be unclear
+            result.drop(row.id, number, UNCLEAR)
         elif disagreement := _disagreement(row.human, judgement.score, others):
             result.drop(row.id, number, disagreement)
         else:
