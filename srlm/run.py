@@ -1,6 +1,6 @@
 """The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
 
-A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`; `baseline/judge` where EFT is built.
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`, `baseline/judge`.
 Its digest covers the settings that it reads and the digests of its inputs; its `done` mark is written after its files.
 A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
 """

@@ -1,4 +1,4 @@
-"""Small ranked files from the demo's world: questions, each with four answers and what they are worth."""
+"""Small ranked files from the demo's world: questions, each with some four answers and what they are worth."""
 
 import json
 import random
@@ -14,7 +14,7 @@ def write_ranked(path: Path, prompts: int, seed: int = 11) -> Path:
     rng = random.Random(seed)
     lines = []
     for text in distinct_questions(prompts, rng):
-        answers = [row["response"] for row in eft_rows(text, rng)]
+        answers = [row["response"] for row in eft_rows(text, rng) if row["response"]]
         responses = [{"text": answer, "human": float(mark(known(text), answer).score)} for answer in answers]
         row = {"messages": [{"role": "user", "content": text}], "responses": responses}
         lines.append(json.dumps(row, ensure_ascii=False))

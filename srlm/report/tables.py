@@ -36,7 +36,16 @@ def _print_baseline(baseline: dict[str, Any]) -> None:
     if unfinished:
         judged = f"{baseline['judged']} of {baseline['ranked']} ranked responses judged"
         _line(f"EFT from ranked responses: {', '.join(unfinished)} ({judged})")
-    _print_figures("EFT from ranked responses", baseline["eft"])
+    if not (eft := baseline["eft"]):
+        return
+    figures = ("responses", "judgements", "pairwise_accuracy", "kept", "dropped")
+    _print_figures("EFT from ranked responses", {name: eft[name] for name in figures})
+    columns = ("judged", "agreeing", "kept")
+    table = _table("Its scores", "score", *columns)
+    for score in sorted(eft["scores_judged"], key=float):
+        table.add_row(score, *(str(eft[f"scores_{column}"].get(score, 0)) for column in columns))
+    out().print(table)
+    _line(f"Rule: {eft['rule']}")
 
 
 def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
