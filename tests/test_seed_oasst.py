@@ -1,5 +1,6 @@
 """OASST exports: what is kept by the documented rule, in every form of the file, with memory that does not grow."""
 
+import csv
 import gzip
 import json
 import random
@@ -119,7 +120,12 @@ def test_every_form_of_the_file_gives_the_same_rows(tmp_path: Path) -> None:
     parquet = tmp_path / "flat.parquet"
     columns = [{name: value for name, value in row.items() if name != "review_count"} for row in flat]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(columns), parquet)
-    sources = [zipped, windows, write(tmp_path / "flat.jsonl", flat), parquet]
+    table = tmp_path / "flat.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns[0]))
+        writer.writeheader()
+        writer.writerows(columns)
+    sources = [zipped, windows, write(tmp_path / "flat.jsonl", flat), parquet, table]
     expected = make(SMALL, tmp_path / "expected")
     for number, source in enumerate(sources):
         report = make(source, tmp_path / str(number))
@@ -163,6 +169,16 @@ def test_what_the_filters_let_through(tmp_path: Path, options: dict[str, Any], m
         return {row["id"] for row in [*rows(report.ift), *rows(report.ranked)]}
 
     assert ids(make(SMALL, tmp_path / "b", **options)) - ids(make(SMALL, tmp_path / "a")) == more
+
+
+def test_replies_without_ids_and_a_filter_that_is_none(tmp_path: Path) -> None:
+    trees = rows(SMALL)
+    for reply in trees[0]["prompt"]["replies"]:
+        del reply["message_id"]
+    report = make(write(tmp_path / "a.jsonl", trees), tmp_path / "a", ift_share=0.0)
+    assert len(next(row for row in rows(report.ranked) if row["id"] == "t00")["responses"]) == 3
+    with pytest.raises(UserError, match="--keep deleted: not known: known: synthetic, unreviewed"):
+        make(SMALL, tmp_path / "b", keep=("deleted",))
 
 
 def test_prompts_are_in_one_file_only_also_across_files(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from srlm.cli import app
 from srlm.errors import UserError
 from srlm.seed.columns import Columns
 from srlm.seed.divide import SeedReport, opening_key
@@ -299,6 +301,14 @@ def test_files_that_do_not_fit_get_one_line(tmp_path: Path, row: Any, given: Col
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]  # nothing is left behind
+
+
+def test_the_command_shows_its_columns_before_the_work(tmp_path: Path) -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    path = write(tmp_path / "a.jsonl", row, row | {"chosen": 7})
+    failed = CliRunner().invoke(app, ["seed", "ranked", str(path), "--out", str(tmp_path / "out")])
+    assert failed.stderr.splitlines() == [f"{path}: prompt = prompt, chosen = chosen, rejected = rejected"]
+    assert "a.jsonl:2: chosen must be text, found int" in str(failed.exception)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the shared data is not here")

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from srlm.cli import app
 from srlm.errors import UserError
 from srlm.seed.from_scores import ScoresReport, columns_of_scores, from_scores
 from srlm.seed.read import read_eft
@@ -96,3 +98,14 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
 def test_prometheus_gets_one_line() -> None:
     with pytest.raises(UserError, match="whole judge prompts, each with a rubric of its own and marks from 1 to 5"):
         columns_of_scores(PROMETHEUS, {})
+
+
+def test_the_command_shows_its_columns_and_needs_one_source(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "a.jsonl", ROW), str(tmp_path / "eft.jsonl")
+    done = CliRunner().invoke(app, ["seed", "eft", "--from-scores", str(path), "--out", out])
+    assert done.exit_code == 0
+    assert "prompt = prompt, response = response, score = score, rationale = feedback" in done.stderr.splitlines()[0]
+    assert len(read_eft(Path(out)).rows) == 1
+    for arguments in ([], ["--from-scores", str(path), "--ranked", str(path)]):
+        failed = CliRunner().invoke(app, ["seed", "eft", "--out", out, *arguments])
+        assert isinstance(failed.exception, UserError)

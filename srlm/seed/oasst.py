@@ -5,6 +5,7 @@ messages of a flat table may stand in any order and are joined on disk (`spill`)
 file in either form.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -39,12 +40,12 @@ class OasstFilter:
 
     def why_not(self, message: dict[str, Any], role: str, raw: RawRow) -> str | None:
         """The first reason why a message cannot be used, None when it can."""
-        review = message.get("review_result")
+        review = _flag(message.get("review_result"))
         checks = {
-            "deleted": bool(message.get("deleted")),
+            "deleted": bool(_flag(message.get("deleted"))),
             "rejected in review": review is False,
             "not reviewed": review is None and "unreviewed" not in self.keep,
-            "synthetic (written by a model)": bool(message.get("synthetic")) and "synthetic" not in self.keep,
+            "synthetic (written by a model)": bool(_flag(message.get("synthetic"))) and "synthetic" not in self.keep,
             f"not by the {role}": message.get("role") != role,
             _language(message): bool(self.langs) and message.get("lang") not in self.langs,
         }
@@ -55,6 +56,11 @@ class OasstFilter:
         if not text.strip():
             return "empty"
         return "longer than --max-chars" if len(text) > self.max_chars else None
+
+
+def _flag(value: Any) -> Any:
+    """A truth value; CSV has it as text, and nothing for unknown."""
+    return {"true": True, "1": True, "false": False, "0": False, "": None}.get(str(value).lower(), value)
 
 
 def _language(message: dict[str, Any]) -> str:
@@ -181,16 +187,25 @@ def _answers(raw: RawRow, replies: list[dict[str, Any]], choose: OasstFilter, le
     answers, seen = [], set()
     for number, reply in enumerate(replies, 1):
         where = reply.get("where") or f"{raw.where}, reply {number}"
-        rank = checked_number(RawRow(number, where, {}), "rank", reply.get("rank"))
+        rank = _rank(RawRow(number, where, {}), reply.get("rank"))
         reason = choose.why_not(reply, "assistant", RawRow(number, where, {})) or ("no rank" if rank is None else None)
-        if reply.get("message_id") in seen:
+        name = checked_string(RawRow(number, where, {}), "message_id", reply.get("message_id"))
+        if name and name in seen:
             reason = "its message_id came before"
-        seen.add(reply.get("message_id"))
+        seen.add(name)
         if reason or rank is None:
             ledger.drop(ANSWERS, where, reason or "")
         else:
             answers.append(RankedResponse(text=reply["text"], human=0.0 - rank))  # not -0.0
     return answers
+
+
+def _rank(raw: RawRow, value: Any) -> float | None:
+    """A rank, 0 being the best; CSV has it as text."""
+    try:
+        return checked_number(raw, "rank", float(value or math.nan) if isinstance(value, str) else value)
+    except ValueError:
+        return checked_number(raw, "rank", value)  # refuses the text
 
 
 def _is_file(source: str) -> bool:
