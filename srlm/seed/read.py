@@ -12,15 +12,16 @@ from typing import Any, Generic, TypeVar
 
 from srlm.errors import UserError
 from srlm.judge import HIGH, LOW, parse_score
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow, Record
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, Record
 from srlm.seed.files import RawRow, read_table
 from srlm.store import digest
 
-R = TypeVar("R", IFTRow, EFTRow, PromptRow)
+R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow)
 
 Form = tuple[str, ...]
 IFT_FORMS: tuple[Form, ...] = (("messages",), ("prompt", "response"), ("instruction", "output"))
 PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
+RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
 EFT_FORMS: tuple[Form, ...] = (
     ("messages", "response", "judgement", "score"),
@@ -29,6 +30,8 @@ EFT_FORMS: tuple[Form, ...] = (
 )
 NO_SCORE = f"the judgement has no score from {LOW:g} to {HIGH:g}"
 OTHER_SCORE = "the judgement's score is not the row's score"
+ONE_RESPONSE = "fewer than two different responses"
+ALL_ALIKE = "its responses are all rated alike"
 
 
 class Dropped(Record):
@@ -47,7 +50,7 @@ class Read(Generic[R]):
     dropped: list[Dropped] = field(default_factory=list)
 
 
-def drop(row: IFTRow | EFTRow | PromptRow, reason: str) -> Dropped:
+def drop(row: IFTRow | EFTRow | PromptRow | RankedRow, reason: str) -> Dropped:
     """The record of a row that is not used after all."""
     file, _, number = row.id.rpartition("-")
     return Dropped(file=file, row=int(number), reason=reason)
@@ -69,6 +72,22 @@ def read_eft(path: Path) -> Read[EFTRow]:
     Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
     """
     return _read(path, "eft", EFT_FORMS, _eft_row)
+
+
+def read_ranked(path: Path) -> Read[RankedRow]:
+    """Ranked responses as `srlm seed oasst` and `srlm seed ranked` write them. Raises UserError with place."""
+    return _read(path, "ranked", RANKED_FORMS, _ranked_row)
+
+
+def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse]) -> RankedRow | str:
+    """A row that tells better from worse, or the reason why it cannot; of the same text twice, the first counts."""
+    distinct = {response.text.strip(): response for response in reversed(responses)}
+    kept = [response for response in responses if response.text.strip() and distinct[response.text.strip()] is response]
+    if len(kept) < 2:
+        return ONE_RESPONSE
+    if len({response.human for response in kept}) < 2:
+        return ALL_ALIKE
+    return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
 def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
@@ -170,6 +189,29 @@ def _filled_row(raw: RawRow, row_id: str) -> EFTRow | str:
     return EFTRow(id=row_id, group=group, messages=messages, response="", judgement=judgement, score=score, filled=True)
 
 
+def _ranked_row(raw: RawRow, form: Form, row_id: str) -> RankedRow | str:
+    messages = _messages(raw, "user")
+    return _empty_turn(messages) or ranked_row(row_id, messages, _responses(raw))
+
+
+def _responses(raw: RawRow) -> list[RankedResponse]:
+    given = raw.values["responses"]
+    if not isinstance(given, list):
+        problem = f"{raw.where}: responses must be a list, found {type(given).__name__}"
+        raise UserError(problem, 'e.g. [{"text": "...", "human": 2}, {"text": "...", "human": 1}]')
+    return [_response(raw, number, value) for number, value in enumerate(given, 1)]
+
+
+def _response(raw: RawRow, number: int, value: Any) -> RankedResponse:
+    if not isinstance(value, dict) or not {"text", "human"} <= set(value):
+        problem = f"{raw.where}: response {number} is no ranked response"
+        raise UserError(problem, 'a ranked response is {"text": "...", "human": 2}, the better the higher')
+    human = checked_number(raw, f"human of response {number}", value["human"])
+    if human is None:
+        raise UserError(f"{raw.where}: human of response {number} is no finite number", "rate it, or remove it")
+    return RankedResponse(text=checked_string(raw, f"text of response {number}", value["text"]), human=human)
+
+
 def _group(raw: RawRow, messages: Messages) -> str:
     given = raw.values.get("prompt_group")
     if given is None or given == "":
@@ -218,7 +260,7 @@ def _checked_turn(raw: RawRow, number: int, turn: Any) -> dict[str, str]:
     if turn["role"] not in ("system", "user", "assistant"):
         problem = f"{raw.where}: message {number} has role {turn['role']!r}"
         raise UserError(problem, "roles are system, user and assistant")
-    return _turn(turn["role"], _checked_string(raw, f"content of message {number}", turn["content"]))
+    return _turn(turn["role"], checked_string(raw, f"content of message {number}", turn["content"]))
 
 
 def _turn(role: str, content: str) -> dict[str, str]:
@@ -231,10 +273,10 @@ def _empty_turn(messages: Messages) -> str | None:
 
 def _string(raw: RawRow, column: str) -> str:
     """A text column; null counts as empty."""
-    return _checked_string(raw, column, raw.values.get(column))
+    return checked_string(raw, column, raw.values.get(column))
 
 
-def _checked_string(raw: RawRow, name: str, value: Any) -> str:
+def checked_string(raw: RawRow, name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -247,7 +289,12 @@ def _checked_string(raw: RawRow, name: str, value: Any) -> str:
 
 
 def _number(raw: RawRow, column: str) -> float | None:
-    value = raw.values.get(column)
+    """A number column; null and numbers that are none (NaN, infinite) count as missing."""
+    return checked_number(raw, column, raw.values.get(column))
+
+
+def checked_number(raw: RawRow, column: str, value: Any) -> float | None:
+    """`value` as a number, None where it is missing or not finite. Raises UserError for anything else."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
