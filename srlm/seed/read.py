@@ -58,12 +58,12 @@ def drop(row: IFTRow | EFTRow | PromptRow | RankedRow, reason: str) -> Dropped:
 
 def read_ift(path: Path) -> Read[IFTRow]:
     """Instruction data: messages, prompt/response or instruction[/input]/output rows. Raises UserError with place."""
-    return _read(path, "ift", IFT_FORMS, _ift_row)
+    return _read(path, "ift")
 
 
 def read_prompts(path: Path) -> Read[PromptRow]:
     """Evaluation prompts: messages, prompt or instruction[/input] rows; answers in them are ignored."""
-    return _read(path, "eval", PROMPT_FORMS, _prompt_row)
+    return _read(path, "eval")
 
 
 def read_eft(path: Path) -> Read[EFTRow]:
@@ -71,12 +71,27 @@ def read_eft(path: Path) -> Read[EFTRow]:
 
     Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
     """
-    return _read(path, "eft", EFT_FORMS, _eft_row)
+    return _read(path, "eft")
 
 
 def read_ranked(path: Path) -> Read[RankedRow]:
     """Ranked responses as `srlm seed oasst` and `srlm seed ranked` write them. Raises UserError with place."""
-    return _read(path, "ranked", RANKED_FORMS, _ranked_row)
+    return _read(path, "ranked")
+
+
+def make_row(kind: str, raw: RawRow) -> IFTRow | EFTRow | PromptRow | RankedRow | str:
+    """One row of a file of this kind (ift, eft, ranked, eval), or the reason why it cannot be used.
+
+    Raises UserError with the place for a row of the wrong shape.
+    """
+    forms, make = {
+        "ift": (IFT_FORMS, _ift_row),
+        "eft": (EFT_FORMS, _eft_row),
+        "ranked": (RANKED_FORMS, _ranked_row),
+        "eval": (PROMPT_FORMS, _prompt_row),
+    }[kind]
+    made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), f"{kind}-{raw.number:06d}")
+    return made
 
 
 def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse]) -> RankedRow | str:
@@ -90,14 +105,14 @@ def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse])
     return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
-def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
-    """Make each raw row; drop duplicates. `make` gives a row, or the reason why it cannot be used."""
+def _read(path: Path, file: str) -> Read[Any]:
+    """Make each raw row; drop duplicates."""
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
     table = read_table(path)
     for raw in table:
-        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}")
+        made = make_row(file, raw)
         if not isinstance(made, str):
             key = digest(made.model_dump(exclude={"id"}))
             if key in seen:
