@@ -9,6 +9,7 @@ from srlm.errors import FINDING
 
 if TYPE_CHECKING:
     from srlm.seed.divide import SeedReport
+    from srlm.seed.from_scores import ScoresReport
 
 app = typer.Typer(
     help="Make seed data (IFT, EFT, ranked responses) out of what you have, and check it.", no_args_is_help=True
@@ -83,6 +84,28 @@ def ranked(
     _show(from_ranked(file, out, columns, RankedOptions(good, ift_share, max_chars, seed)))
 
 
+@app.command(epilog="srlm seed eft --from-scores reviews.csv --rationale why --out eft.jsonl")
+def eft(
+    out: Annotated[Path, typer.Option("--out", help="The EFT file to make.")],
+    from_scores: Annotated[
+        Path, typer.Option(help="A table of responses with scores from 0 to 5, by the rubric, and written rationales.")
+    ],
+    prompt: Annotated[str | None, typer.Option(metavar="COL", help="The prompt: text or turns.")] = None,
+    response: Annotated[str | None, typer.Option(metavar="COL", help="The response.")] = None,
+    score: Annotated[str | None, typer.Option(metavar="COL", help="Its score.")] = None,
+    rationale: Annotated[str | None, typer.Option(metavar="COL", help="Why it has that score.")] = None,
+) -> None:
+    """Make EFT rows: judgements to learn from."""
+    from srlm.console import say
+    from srlm.seed.from_scores import columns_of_scores
+    from srlm.seed.from_scores import from_scores as convert
+
+    given = {"prompt": prompt, "response": response, "score": score, "rationale": rationale}
+    columns = columns_of_scores(from_scores, given)
+    say(f"{from_scores}: {', '.join(f'{name} = {column}' for name, column in columns.items())}")
+    _show(convert(from_scores, out, columns))
+
+
 @app.command(epilog="srlm seed check ift.jsonl eft.jsonl --against alpaca_eval.json --model ./my-model")
 def check(
     files: Annotated[
@@ -117,7 +140,7 @@ def check(
         raise typer.Exit(FINDING)
 
 
-def _show(report: "SeedReport") -> None:
+def _show(report: "SeedReport | ScoresReport") -> None:
     from srlm.console import say
 
     for line in report.lines():

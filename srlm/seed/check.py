@@ -24,7 +24,7 @@ from srlm.seed import replies
 from srlm.seed.files import RawRow, stream_table
 from srlm.seed.kinds import NAMES, Row, SeedFile, evaluation_prompts, read_row
 from srlm.seed.leaks import Prompts
-from srlm.seed.read import NO_SCORE
+from srlm.seed.read import NO_SCORE, parts
 from srlm.store import digest
 
 MANY_SHARE = 0.1
@@ -173,7 +173,6 @@ class _Check:
         """Check one file."""
         rows = _Rows(self, report)
         for raw in stream_table(report.file.path):
-            report.rows += 1
             rows.check(raw)
         rows.whole()
         for finding in self.findings.values():
@@ -215,30 +214,41 @@ class _Rows:
         self.all.find(self.name, check, [where], detail)
 
     def check(self, raw: RawRow) -> None:
-        """All checks of one row."""
+        """All checks of one row, or of the several that a Self-Instruct task is."""
+        self.report.rows += 1
         try:
-            row = read_row(self.report.file, raw)
+            found = [(part, read_row(self.report.file, part)) for part in parts(raw)]
         except UserError as error:
             self.find("shape", error.problem)
             return
-        if isinstance(row, str):
-            score = raw.values.get("score")
-            off = row == NO_SCORE and isinstance(score, int | float) and not LOW <= score <= HIGH
-            self.find(*(("off the scale", raw.where) if off else ("left out", raw.where, row)))
-            return
+        self.report.rows += len(found) - 1
+        for part, row in found:
+            if isinstance(row, str):
+                self._left_out(part, row)
+            else:
+                self._usable(row, part.where)
+
+    def _left_out(self, raw: RawRow, reason: str) -> None:
+        score = raw.values.get("score")
+        if reason == NO_SCORE and isinstance(score, int | float) and not LOW <= score <= HIGH:
+            self.find("off the scale", raw.where)
+        else:
+            self.find("left out", raw.where, reason)
+
+    def _usable(self, row: Row, where: str) -> None:
         key = digest(row.model_dump(exclude={"id"}))
         if key in self.seen:
-            self.find("repeated row", raw.where)
+            self.find("repeated row", where)
             return
         self.seen.add(key)
         self.report.usable += 1
         self._count(row)
-        self._text(row, raw.where)
-        self._prompt(row, raw.where)
+        self._text(row, where)
+        self._prompt(row, where)
         if isinstance(row, EFTRow):
-            self._scored(row, raw.where)
+            self._scored(row, where)
         if self.all.model:
-            self._length(row, raw.where, self.all.model)
+            self._length(row, where, self.all.model)
 
     def whole(self) -> None:
         """What only the whole file shows."""

@@ -136,7 +136,7 @@ class SeedReport:
             f"answers, from {prompts['read']} prompts with {answers['read']} answers."
         ]
         for unit in (unit for unit in ("rows", "prompts", "answers") if unit in counts):
-            lines += [f"Left out {number} {unit}: {reason}" for reason, number in counts[unit]["dropped"].items()]
+            lines += [f"Left out ({unit}): {reason}: {number}" for reason, number in counts[unit]["dropped"].items()]
         if later := counts.get("later_turns"):
             lines.append(f"Not used: {later} messages of later turns")
         if note := self.summary.get("note"):

@@ -32,6 +32,7 @@ class RawRow:
     number: int
     where: str
     values: dict[str, Any]
+    part: int = 1  # which of the examples that the row holds, where it holds several
 
 
 def read_table(path: Path) -> list[RawRow]:

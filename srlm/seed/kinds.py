@@ -74,7 +74,9 @@ def _kind(rows: list[RawRow]) -> str | None:
     if {"prompt", "response"} <= columns:  # an answer, or the judgement that a filled judge prompt asks for
         judgements = sum(parse_score(str(row.values.get("response"))) is not None for row in rows)
         return "eft" if 2 * judgements > len(rows) else "ift"
-    if {"instruction", "output"} <= columns or ("messages" in columns and _answered(rows[0].values["messages"])):
+    if "instruction" in columns and columns & {"output", "instances"}:
+        return "ift"
+    if "messages" in columns and _answered(rows[0].values["messages"]):
         return "ift"
     return "eval" if columns & {"messages", "prompt", "instruction"} else None
 

@@ -183,23 +183,11 @@ def _number(raw: RawRow, columns: Columns, value: Any) -> float:
 def _answer(raw: RawRow, columns: Columns, name: str, value: Any) -> _Answer:
     """An answer and what came before it: its own conversation, where it is a whole one, else the prompt column's."""
     before, text = answer_of(raw, name, value)
-    messages = before or _prompt(raw, columns)
+    messages = before or (prompt_of(raw, columns.prompt, column(raw, columns.prompt)) if columns.prompt else [])
     system = checked_string(raw, columns.system, column(raw, columns.system)) if columns.system else ""
     if system.strip() and messages and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
     return _Answer(messages, text or "")
-
-
-def _prompt(raw: RawRow, columns: Columns) -> Messages:
-    """The prompt column as messages; an Alpaca-like row's `input` follows its instruction after a blank line."""
-    if not columns.prompt:
-        return []
-    messages = prompt_of(raw, columns.prompt, column(raw, columns.prompt))
-    extra = raw.values.get("input") if columns.prompt == "instruction" else None
-    if isinstance(extra, str) and extra.strip() and messages:
-        last = messages[-1]
-        return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{extra}"}]
-    return messages
 
 
 def _better(raw: RawRow, columns: Columns) -> int | str:

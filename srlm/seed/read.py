@@ -5,7 +5,7 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,13 @@ from srlm.store import digest
 R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow)
 
 Form = tuple[str, ...]
-IFT_FORMS: tuple[Form, ...] = (("messages",), ("prompt", "response"), ("instruction", "output"))
+INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
+IFT_FORMS: tuple[Form, ...] = (
+    ("messages",),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    INSTANCES,
+)
 PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
 RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
@@ -53,11 +59,14 @@ class Read(Generic[R]):
 def drop(row: IFTRow | EFTRow | PromptRow | RankedRow, reason: str) -> Dropped:
     """The record of a row that is not used after all."""
     file, _, number = row.id.rpartition("-")
-    return Dropped(file=file, row=int(number), reason=reason)
+    return Dropped(file=file, row=int(number.partition(".")[0]), reason=reason)
 
 
 def read_ift(path: Path) -> Read[IFTRow]:
-    """Instruction data: messages, prompt/response or instruction[/input]/output rows. Raises UserError with place."""
+    """Instruction data: messages, prompt/response, instruction[/input]/output or instruction/instances rows.
+
+    Raises UserError with place.
+    """
     return _read(path, "ift")
 
 
@@ -90,7 +99,8 @@ def make_row(kind: str, raw: RawRow) -> IFTRow | EFTRow | PromptRow | RankedRow 
         "ranked": (RANKED_FORMS, _ranked_row),
         "eval": (PROMPT_FORMS, _prompt_row),
     }[kind]
-    made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), f"{kind}-{raw.number:06d}")
+    row_id = f"{kind}-{raw.number:06d}" + (f".{raw.part}" if raw.part > 1 else "")
+    made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), row_id)
     return made
 
 
@@ -110,7 +120,7 @@ def _read(path: Path, file: str) -> Read[Any]:
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
-    table = read_table(path)
+    table = [part for raw in read_table(path) for part in parts(raw)]
     for raw in table:
         made = make_row(file, raw)
         if not isinstance(made, str):
@@ -131,6 +141,19 @@ def _read(path: Path, file: str) -> Read[Any]:
         first = result.dropped[0]
         raise UserError(f"{path}: no usable row (row {first.row}: {first.reason})", "give it rows with content")
     return result
+
+
+def parts(raw: RawRow) -> Iterator[RawRow]:
+    """The row; of a Self-Instruct task, one row an instance."""
+    given = raw.values.get("instances")
+    if given is None or "instruction" not in raw.values:
+        yield raw
+        return
+    if not isinstance(given, list) or not all(isinstance(instance, dict) for instance in given):
+        raise UserError(f"{raw.where}: instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
+    for part, instance in enumerate(given or [{}], 1):
+        texts = {"input": instance.get("input"), "output": instance.get("output")}
+        yield RawRow(raw.number, raw.where, {"instruction": raw.values["instruction"], **texts}, part)
 
 
 def _form(raw: RawRow, forms: Sequence[Form]) -> Form:

@@ -35,13 +35,19 @@ def _turn(raw: RawRow, column: str, turn: Any) -> dict[str, str]:
 
 
 def prompt_of(raw: RawRow, column: str, value: Any) -> Messages:
-    """A prompt column's value as messages; an empty assistant's turn at its end (as HH has it) is no part of it."""
-    found = turns(raw, column, value)
-    if found is None:
-        return [{"role": "user", "content": checked_string(raw, column, value)}]
-    if found and found[-1]["role"] == "assistant" and not found[-1]["content"].strip():
-        return found[:-1]
-    return found
+    """A prompt column's value as messages; an empty assistant's turn at its end (as HH has it) is no part of it.
+
+    An Alpaca-like row's `input` follows its `instruction` after a blank line.
+    """
+    messages = turns(raw, column, value)
+    if messages is None:
+        messages = [{"role": "user", "content": checked_string(raw, column, value)}]
+    if messages and messages[-1]["role"] == "assistant" and not messages[-1]["content"].strip():
+        messages = messages[:-1]
+    extra = checked_string(raw, "input", raw.values.get("input")) if column == "instruction" else ""
+    if extra.strip() and messages:
+        messages = [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}\n\n{extra}"}]
+    return messages
 
 
 def answer_of(raw: RawRow, column: str, value: Any) -> tuple[Messages, str | None]:
