@@ -11,7 +11,7 @@ READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
 HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
-	launch.py packaging.py rollout.py seed.py similarity.py train.py train_process.py vllm.py))
+	launch.py packaging.py rollout.py seed.py seed_check.py similarity.py train.py train_process.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock

@@ -268,7 +268,7 @@ class _Rows:
 
     def _text(self, row: Row, where: str) -> None:
         if mark := next((m for text in _texts(row) if (m := replies.turn_mark(text, self.all.special))), None):
-            self.find("chat marks", where, mark)
+            self.find("chat marks", f"{where} ({mark})")
         if not isinstance(row, IFTRow):
             return  # what is to be judged may well be cut off or empty
         reply = row.messages[-1]["content"]

@@ -14,7 +14,7 @@ def show(report: CheckReport, as_json: bool) -> None:
     """Print the report to stdout: two tables and the histograms, or the same as JSON."""
     data = report.data()
     if as_json:
-        out().print(json.dumps(data, indent=2, ensure_ascii=False), soft_wrap=True)
+        out().file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")  # ASCII: no control character gets through
     else:
         out().print(_files(data["files"]))
         for line in _histograms(data):
@@ -61,7 +61,9 @@ def _findings(findings: list[dict[str, Any]]) -> Table:
         places = re.sub(
             r"(^|; |[=~] )[^\s;]*/", r"\1", "; ".join(finding["places"])
         )  # the column beside has the whole path
-        table.add_row(finding["level"], safe(finding["file"]), f"{finding['count']:,}", finding["text"], safe(places))
+        table.add_row(
+            finding["level"], safe(finding["file"]), f"{finding['count']:,}", safe(finding["text"]), safe(places)
+        )
     return table
 
 
