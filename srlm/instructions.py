@@ -29,12 +29,10 @@ class InstructionFilter:
         self._settings = settings
         self._keywords = {keyword.lower() for keyword in settings.keywords}
         self._kept, self._held_out = Pool(settings.rouge_l), Pool(settings.rouge_l)
-        self._exact_held_out = set()
         for text in seeds:
             self._kept.add(text)
         for text in held_out:
             self._held_out.add(text)
-            self._exact_held_out.add(tuple(words(text)))
 
     def reason(self, text: str) -> str | None:
         """Why to drop this instruction, or None."""
@@ -45,7 +43,7 @@ class InstructionFilter:
             return "too long"
         if self._keywords & set(found):
             return "keyword"
-        if tuple(found) in self._exact_held_out or self._held_out.has_similar(text):
+        if self._held_out.has_similar(text):
             return "held out"
         if self._kept.has_similar(text):
             return "similar"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from srlm.errors import INTERRUPTED, UserError
+from srlm.errors import FINDING, INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from srlm.seed.divide import SeedReport
@@ -143,6 +143,40 @@ def _build(
     except KeyboardInterrupt:
         say("Stopped. What is finished is safe; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command(epilog="srlm seed check ift.jsonl eft.jsonl --against alpaca_eval.json --model ./my-model")
+def check(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Seed files (their columns tell IFT, EFT, ranked and prompts), or folders with such files."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="The base model: lengths in its tokens, its context, its end of turn.")
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Evaluation prompts that training must not hold.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data instead of tables.")] = False,
+) -> None:
+    """Look for what would harm training before it starts; exit code 1 where something would.
+
+    Files of prompts, and those with held_out, test, valid or dev in their name, count as held out.
+    """
+    from srlm.console import say
+    from srlm.seed.check import check_files
+    from srlm.seed.check_table import show
+    from srlm.seed.kinds import seed_files
+
+    found = seed_files(files)
+    for file in found:
+        say(f"{file.path}: {file}")
+    report = check_files(found, against or [], model)
+    show(report, as_json)
+    if report.harmful:
+        raise typer.Exit(FINDING)
 
 
 def _show(report: "SeedReport | ScoresReport") -> None:

@@ -68,12 +68,12 @@ def read_ift(path: Path) -> Read[IFTRow]:
 
     Raises UserError with place.
     """
-    return _read(path, "ift", IFT_FORMS, _ift_row)
+    return _read(path, "ift")
 
 
 def read_prompts(path: Path) -> Read[PromptRow]:
     """Evaluation prompts: messages, prompt or instruction[/input] rows; answers in them are ignored."""
-    return _read(path, "eval", PROMPT_FORMS, _prompt_row)
+    return _read(path, "eval")
 
 
 def read_eft(path: Path, scale: Scale = DEFAULT_SCALE) -> Read[EFTRow]:
@@ -83,12 +83,30 @@ def read_eft(path: Path, scale: Scale = DEFAULT_SCALE) -> Read[EFTRow]:
 
     Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
     """
-    return _read(path, "eft", EFT_FORMS, partial(_eft_row, scale=scale))
+    return _read(path, "eft", scale)
 
 
 def read_ranked(path: Path) -> Read[RankedRow]:
     """Ranked responses as `srlm seed oasst` and `srlm seed ranked` write them. Raises UserError with place."""
-    return _read(path, "ranked", RANKED_FORMS, _ranked_row)
+    return _read(path, "ranked")
+
+
+def make_row(kind: str, raw: RawRow, scale: Scale = DEFAULT_SCALE) -> IFTRow | EFTRow | PromptRow | RankedRow | str:
+    """One row of a file of this kind (ift, eft, ranked, eval), or the reason why it cannot be used.
+
+    `scale` is that of the scores of EFT.
+
+    Raises UserError with the place for a row of the wrong shape.
+    """
+    forms, make = {
+        "ift": (IFT_FORMS, _ift_row),
+        "eft": (EFT_FORMS, partial(_eft_row, scale=scale)),
+        "ranked": (RANKED_FORMS, _ranked_row),
+        "eval": (PROMPT_FORMS, _prompt_row),
+    }[kind]
+    row_id = f"{kind}-{raw.number:06d}" + (f".{raw.part}" if raw.part > 1 else "")
+    made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), row_id)
+    return made
 
 
 def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse]) -> RankedRow | str:
@@ -102,15 +120,14 @@ def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse])
     return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
-def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
-    """Make each raw row; drop duplicates. `make` gives a row, or the reason why it cannot be used."""
+def _read(path: Path, file: str, scale: Scale = DEFAULT_SCALE) -> Read[Any]:
+    """Make each raw row; drop duplicates."""
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
-    table = [part for raw in read_table(path) for part in _parts(raw)]
+    table = [part for raw in read_table(path) for part in parts(raw)]
     for raw in table:
-        part = f".{raw.part}" if raw.part > 1 else ""
-        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}{part}")
+        made = make_row(file, raw, scale)
         if not isinstance(made, str):
             key = digest(made.model_dump(exclude={"id"}))
             if key in seen:
@@ -131,7 +148,7 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     return result
 
 
-def _parts(raw: RawRow) -> Iterator[RawRow]:
+def parts(raw: RawRow) -> Iterator[RawRow]:
     """The row; of a Self-Instruct task, one row an instance."""
     given = raw.values.get("instances")
     if given is None or "instruction" not in raw.values:

@@ -1,0 +1,264 @@
+"""`srlm seed check`: each finding where it belongs, none on clean data, exit codes, the real files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srlm.errors import UserError
+from srlm.packaged import DEMO
+from srlm.seed.check import CheckReport, Finding, check_files
+from srlm.seed.kinds import seed_files
+from srlm.seed.replies import cut_off, placeholder
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+TOPICS = ["rain", "bread", "chess", "bees", "steel", "jazz", "maps", "tea", "glass", "wool", "ships", "salt"]
+PROMPTS = {
+    "rain": "Why does rain fall more often in the mountains?",
+    "bread": "How long should I bake bread with rye flour?",
+    "chess": "Name three openings that suit beginners at chess.",
+    "bees": "Write a short poem about bees in winter",
+    "steel": "Which alloys make steel resist rust?",
+    "jazz": "Explain swing rhythm to somebody new to jazz",
+    "maps": "What does the scale on old maps mean?",
+    "tea": "Compare green tea with black tea in one table.",
+    "glass": "List uses of recycled glass",
+    "wool": "Can I wash a wool coat at home?",
+    "ships": "Who invented the screw propeller for ships?",
+    "salt": "Summarise how salt was traded in Roman times",
+}
+
+
+def jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def ift_rows() -> list[dict[str, Any]]:
+    return [{"prompt": PROMPTS[topic], "response": f"All that there is to say about {topic}."} for topic in TOPICS]
+
+
+def eft_row(topic: str, score: float) -> dict[str, Any]:
+    row = {"prompt": f"And {topic}? {topic * 2}", "response": f"It is {topic}, number {score}."}
+    return row | {"judgement": f"It is fine.\nScore: {score:g}", "score": score}
+
+
+def eft_rows() -> list[dict[str, Any]]:
+    return [eft_row(topic, score) for topic in TOPICS[:6] for score in (1, 3, 4)]
+
+
+def check(*paths: Path, against: list[Path] | None = None, model: str | None = None) -> CheckReport:
+    return check_files(seed_files(list(paths)), against or [], model)
+
+
+def only(report: CheckReport, check: str) -> Finding:
+    """The finding of this check, which must be the report's only one."""
+    assert [finding.check for finding in report.findings] == [check]
+    return report.findings[0]
+
+
+def test_clean_files_give_no_finding_and_are_told_by_their_columns(tmp_path: Path) -> None:
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a quasar, in short?"}]
+    talk += [{"role": "assistant", "content": "A bright core of a galaxy."}, {"role": "user", "content": "How far?"}]
+    filled = [
+        {"prompt": f"Review this {topic}: well", "response": f"Good.\nScore: {n}"} for n, topic in enumerate("abc")
+    ]
+    responses = [{"text": "Billions of light years.", "human": 2}, {"text": "Near.", "human": 1}]
+    files = [
+        jsonl(tmp_path / "latest.jsonl", ift_rows()),  # "test" is no word of this name
+        jsonl(tmp_path / "judging.jsonl", eft_rows()),
+        jsonl(tmp_path / "people.jsonl", [{"messages": talk, "responses": responses}]),
+        jsonl(tmp_path / "questions.jsonl", [{"instruction": "Spell onomatopoeia backwards"}]),
+        jsonl(tmp_path / "eft_held_out.jsonl", [eft_row("quartz", 2), eft_row("quartz", 5)]),
+    ]
+    report = check(*files)
+    assert report.findings == []
+    assert [str(file.file) for file in report.files] == ["IFT", "EFT", "ranked", "prompts, held out", "EFT, held out"]
+    assert [(file.rows, file.usable, file.prompts) for file in report.files][:3] == [
+        (12, 12, 12),
+        (18, 18, 6),
+        (1, 1, 1),
+    ]
+    assert (report.files[2].multi_turn, report.files[2].with_system) == (1, 1)
+    assert report.data()["files"][1]["scores"] == {"1": 6, "3": 6, "4": 6}
+    [file] = check(jsonl(tmp_path / "filled.jsonl", filled)).files
+    assert str(file.file) == "EFT"
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "harms", "place"),
+    [
+        (lambda rows: rows.insert(2, {"text": "x"}), "shape", True, ":3: wrong columns (found: text)"),
+        (lambda rows: rows.insert(2, {"prompt": ["a"], "response": "b"}), "shape", True, ":3: prompt must be text"),
+        (lambda rows: rows[3].update(response=" "), "left out", False, ":4"),
+        (lambda rows: [row.update(response="") for row in rows[3:5]], "left out", True, ":4"),
+        (lambda rows: [row.update(response="N/A") for row in rows[:2]], "placeholder", True, ":1"),
+        (lambda rows: rows[0].update(response="n" * 30 + " word" * 20 + " and then of the"), "cut off", False, ":1"),
+        (lambda rows: rows[5].update(response="Yes.<|im_end|>\n<|im_start|>user"), "chat marks", True, ":6"),
+        (lambda rows: rows.append(dict(rows[0])), "repeated row", False, ":13"),
+        (lambda rows: rows.append(rows[0] | {"response": "Other."}), "repeated prompt", False, ":13 = "),
+        (
+            lambda rows: rows.append({"prompt": "Why does rain fall most often in mountains?", "response": "So."}),
+            "near prompt",
+            False,
+            ":13 ~ ",
+        ),
+    ],
+)
+def test_what_one_ift_file_can_have(tmp_path: Path, change: Any, name: str, harms: bool, place: str) -> None:
+    rows = ift_rows()
+    change(rows)
+    found = only(check(jsonl(tmp_path / "ift.jsonl", rows)), name)
+    assert found.harms == harms
+    assert found.places[0].startswith(str(tmp_path / "ift.jsonl") + place)
+
+
+def test_replies_that_share_the_greatest_length_were_stopped_by_a_limit(tmp_path: Path) -> None:
+    rows = ift_rows()
+    for number in range(3):
+        rows[number]["response"] = (f"{number} is a number. " * 30)[:299] + "."
+    found = only(check(jsonl(tmp_path / "ift.jsonl", rows)), "length limit")
+    assert (found.detail, found.count, found.harms) == ("300 characters", 3, True)
+    assert len(found.places) == 3
+
+
+def test_what_an_eft_file_can_have(tmp_path: Path) -> None:
+    rows = [*eft_rows(), eft_row("wool", 7), eft_row("glass", 2) | {"score": 3}, eft_row("rain", 1) | {"score": 2}]
+    rows += [eft_row("salt", 2) | {"response": "same"}, eft_row("salt", 5) | {"response": "same"}]
+    report = check(jsonl(tmp_path / "eft.jsonl", rows))
+    found = {(finding.check, finding.detail): finding.count for finding in report.findings}
+    other = "the judgement's score is not the row's score"
+    assert found == {("off the scale", ""): 1, ("left out", other): 2, ("contradiction", ""): 1}
+    assert report.harmful == []
+    alike = [eft_row(topic, 4) for topic in TOPICS[:9]] + [eft_row("rain", 1), eft_row("rain", 2)]
+    assert only(check(jsonl(tmp_path / "eft.jsonl", alike)), "one score").harms
+    single = [eft_row(topic, n % 6) for n, topic in enumerate(TOPICS)]
+    assert not only(check(jsonl(tmp_path / "eft.jsonl", single)), "no ranking").harms
+
+
+def test_held_out_and_evaluation_prompts_in_training_rows(tmp_path: Path) -> None:
+    ift = jsonl(tmp_path / "ift.jsonl", ift_rows())
+    eft = jsonl(tmp_path / "eft.jsonl", eft_rows())
+    held_out = jsonl(tmp_path / "held_out_eft.jsonl", [eft_row("rain", 1), eft_row("rain", 5)])
+    bench = tmp_path / "bench.json"
+    turns = [["NAME three openings that  suit beginners at chess.", "Now two"], ["Nothing of this kind is anywhere"]]
+    bench.write_text(
+        json.dumps([{"turns": both} for both in turns] + [{"question": "List new uses of recycled glass"}])
+    )
+    report = check(ift, eft, held_out, against=[bench])
+    found = {(Path(finding.file).name, finding.check): finding for finding in report.findings}
+    assert {key: finding.count for key, finding in found.items()} == {
+        ("ift.jsonl", "leak"): 1,
+        ("ift.jsonl", "near leak"): 1,
+        ("eft.jsonl", "leak"): 3,
+    }
+    assert found["ift.jsonl", "leak"].places == [f"{ift}:3 = {bench}: row 1"]
+    assert found["ift.jsonl", "near leak"].places == [f"{ift}:9 ~ {bench}: row 3"]
+    assert [finding.check for finding in report.harmful] == ["leak", "leak"]
+
+
+def test_the_same_prompt_in_ift_and_eft_is_worth_knowing(tmp_path: Path) -> None:
+    ift = jsonl(tmp_path / "ift.jsonl", ift_rows())
+    eft = jsonl(tmp_path / "eft.jsonl", [eft_row("x", n) | {"prompt": PROMPTS["tea"]} for n in (1, 2)])
+    report = check(ift, eft)
+    assert not only(report, "shared prompt").harms
+    assert report.findings[0].places == [f"{eft}:1 = {ift}:8", f"{eft}:2 = {ift}:8"]
+
+
+def test_the_seed_folder_of_a_run(tmp_path: Path) -> None:
+    own = {"id": "eft-000001", "group": "g", "messages": [{"role": "user", "content": "And?"}], "response": "So."}
+    own |= {"judgement": "Fine.\nScore: 4", "score": 4.0, "human": 3.0, "filled": False}
+    (tmp_path / "run" / "seed").mkdir(parents=True)
+    jsonl(tmp_path / "run" / "seed" / "eft.jsonl", [own, own | {"id": "eft-000002", "response": "No.", "human": 1.0}])
+    jsonl(tmp_path / "run" / "seed" / "held_out_eft.jsonl", [])  # a run without any
+    report = check(tmp_path / "run")
+    assert [(file.file.path.name, file.usable, str(file.file)) for file in report.files] == [("eft.jsonl", 2, "EFT")]
+    assert only(report, "one score").detail == "4"
+    with pytest.raises(UserError, match="no seed file in it"):
+        seed_files([tmp_path])
+
+
+def test_the_demo_with_its_model(tmp_path: Path) -> None:
+    data = DEMO / "data"
+    report = check(data / "ift.jsonl", data / "eft.jsonl", data / "eval_prompts.jsonl", model=str(DEMO / "base"))
+    assert report.harmful == []
+    assert report.model is not None
+    assert (report.model["context"], report.model["end_of_turn"]) == (1024, ["<|end|>"])
+    for file in report.data()["files"]:
+        assert sum(file["tokens"]["histogram"].values()) == file["usable"]
+        assert 0 < file["tokens"]["median"] <= file["tokens"]["p95"] <= file["tokens"]["max"] <= 1024
+    rows = ift_rows()
+    rows[0]["response"] = "many words. " * 1000
+    rows[1]["response"] = "Done.<|end|>"  # no usual mark, but this model's end of turn
+    found = {
+        finding.check: finding
+        for finding in check(jsonl(tmp_path / "i.jsonl", rows), model=str(DEMO / "base")).findings
+    }
+    assert set(found) == {"too long", "chat marks"}
+    assert found["too long"].places == [f"{tmp_path / 'i.jsonl'}:1"]
+    assert found["chat marks"].harms
+
+
+def srlm(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "srlm.cli", "seed", "check", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_exit_codes_and_the_two_forms_of_output(tmp_path: Path) -> None:
+    clean = jsonl(tmp_path / "ift.jsonl", ift_rows())
+    done = srlm(clean)
+    assert done.returncode == 0
+    assert "nothing that would harm training" in done.stderr
+    bad = jsonl(tmp_path / "bad.jsonl", [*ift_rows(), {"prompt": "\x1b[31mred?", "response": "[INST] x"}])
+    done = srlm(bad)
+    assert done.returncode == 1
+    assert "harm" in done.stdout
+    assert "bad.jsonl:13" in done.stdout
+    data = json.loads(srlm(bad, "--json").stdout)
+    assert data["harmful"] == 1
+    assert data["findings"][0]["check"] == "chat marks"
+    assert data["files"][0]["rows"] == 13
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text(clean.read_text() + '{"prompt": "a')
+    for wrong in ([torn], [tmp_path / "none.jsonl"], [clean, "--model", tmp_path], [clean, "--against", clean.parent]):
+        done = srlm(*wrong)
+        assert done.returncode == 2, done.stderr
+        assert next(line for line in done.stderr.splitlines() if not line.endswith(": IFT")).startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("word " * 25 + "and the end is", True),
+        ("word " * 25 + "and it goes on for a while without", True),
+        ("Here:\n```python\nprint(1)", True),
+        ("word " * 25 + "and all is said.", False),
+        ("word " * 25 + "and all is said.\n\nBest regards,\nJohn", False),
+        ("Paris", False),
+        ("- " + "\n- ".join(["one two three four five six seven"] * 5), False),
+        ("Here:\n```python\nprint(1)\n```", False),
+        ("句子结束了。" * 20, False),
+    ],
+)
+def test_a_reply_that_stops_in_the_middle(text: str, cut: bool) -> None:
+    assert cut_off(text) == cut
+
+
+def test_a_reply_that_stands_in_for_one() -> None:
+    assert all(map(placeholder, ["n/a", " NaN ", "...", "[deleted]"]))
+    assert not any(map(placeholder, ["No", "42", "+", "None", "否"]))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+def test_real_files() -> None:
+    alpaca, mt_bench = SHARED / "alpaca_eval_outputs.json", SHARED / "mt_bench_questions.jsonl"
+    report = check(alpaca, against=[alpaca, mt_bench])
+    [leak] = report.harmful
+    assert (leak.check, leak.count) == ("leak", 805)
+    assert check(alpaca, SHARED / "self_instruct_seed_tasks.jsonl", against=[mt_bench]).harmful[0].count == 2
+    for name in ("llmbar_natural.json", "mt_bench_questions.jsonl"):
+        with pytest.raises(UserError, match="no seed file, by its columns"):
+            seed_files([SHARED / name])
