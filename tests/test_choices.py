@@ -93,7 +93,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_transformers(model: Path, prefix: str, space: str) -> list[float]:
-    """The probability of each score as a number that ends, from whole forward passes."""
+    """The probability of each score, of 1 that it ends there, from whole forward passes."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -109,7 +109,7 @@ def by_transformers(model: Path, prefix: str, space: str) -> list[float]:
             logs = network(torch.tensor([ids])).logits[0].log_softmax(-1)  # (T, vocabulary)
         path = sum(float(logs[place - 1, ids[place]]) for place in range(start, len(ids)))
         goes_on = float(logs[-1, digits].exp().sum())
-        result.append(math.exp(path) * (1 - goes_on))
+        result.append(math.exp(path) * (1 - goes_on if score == "1" else 1))
     return result
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srlm.engine import may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 
 DIGITS = range(10)
@@ -81,6 +82,11 @@ def test_choices_that_are_no_numbers_may_go_on() -> None:
     toy = Toy({"": [0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0], "4": [0, 0, 0, 0, 0, 0.25, 0, 0, 0, 0]})
     [found] = asyncio.run(log_probabilities([[*START, 4]], len(START), [False], list(DIGITS), toy.next_tokens))
     assert found == pytest.approx(0)
+
+
+def test_only_a_number_that_another_choice_begins_with_has_an_end_to_ask_for() -> None:
+    assert may_go_on([" 1", " 2", " 10", " 100"]) == [True, False, True, False]
+    assert may_go_on(["A", "AB", "1", "1a"]) == [False] * 4
 
 
 def test_common_start() -> None:

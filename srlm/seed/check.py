@@ -15,7 +15,7 @@ from typing import Any
 
 from srlm.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.errors import UserError
-from srlm.judge import HIGH, LOW
+from srlm.parse import DEFAULT_SCALE
 from srlm.model_check import CheckedModel, check_model
 from srlm.packaged import PROMPTS
 from srlm.prompts import Templates
