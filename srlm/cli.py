@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from srlm import __version__
+from srlm import __version__, seed_cli
 from srlm.errors import DONE, FINDING, INTERRUPTED, USER_ERROR, StageError, UserError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(seed_cli.app, name="seed")
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The run folder; by default the only or latest in runs/.")

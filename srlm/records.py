@@ -42,6 +42,21 @@ class EFTRow(Record):
     filled: bool = False
 
 
+class RankedResponse(Record):
+    """One response that people ranked or rated; `human` is what they gave it: higher is better, within its row only."""
+
+    text: str
+    human: float
+
+
+class RankedRow(Record):
+    """One prompt (a conversation that ends with the user's turn) with two or more ranked or rated responses."""
+
+    id: str
+    messages: Messages
+    responses: list[RankedResponse]
+
+
 class PromptRow(Record):
     """One held-out evaluation prompt: a conversation that ends with the user's turn."""
 
