@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.judge import HIGH, LOW, parse_score
+from srlm.parse import DEFAULT_SCALE, parse_score
 from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column
 from srlm.seed.divide import ROWS, LeftOut
 from srlm.seed.files import RawRow, stream_table
@@ -19,6 +19,7 @@ from srlm.seed.read import OTHER_SCORE, checked_string
 from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
 from srlm.store import write_rows
 
+LOW, HIGH = DEFAULT_SCALE
 RATIONALES = ("judgement", "rationale", "justification", "feedback", "critique", "explanation", "review", "comment")
 _USUAL = {"prompt": PROMPTS, "response": RESPONSES, "score": SCORES, "rationale": RATIONALES}
 _JUDGE_PROMPT = ("###Response to evaluate", "###Score Rubrics")  # the prompts of Prometheus and its kin
