@@ -22,7 +22,7 @@ RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
-def judge_metrics(rows: Sequence[JudgeEval]) -> dict[str, Any]:
+def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str, Any]:
     """How well the model's scores order the held-out EFT responses of each prompt (group) as people did.
 
     A response's model score is the mean of its valid judgements; without any it is left out, never scored 0.
@@ -30,7 +30,7 @@ def judge_metrics(rows: Sequence[JudgeEval]) -> dict[str, Any]:
     - pairwise_accuracy: over the pairs of a group whose human scores differ, the share that the model orders alike; a
       tie of the model counts one half, so that a judge who says the same of everything gets .5 and not 0.
       pairwise_interval is its 95% interval (bootstrap by group), tied_pairs the share of pairs that the model ties.
-    - five_best: of the responses with model score 5, the share that people rank top in their group.
+    - five_best: of the responses with the `top` model score (5), the share that people rank top in their group.
     - exact_match: of the groups with every response scored, the share where each pair that people tell apart is ordered
       alike, without a tie.
     - spearman, kendall (tau-b): mean over the groups; a group that the model ties as a whole counts 0.
@@ -51,7 +51,7 @@ def judge_metrics(rows: Sequence[JudgeEval]) -> dict[str, Any]:
         "pairwise_accuracy": _mean(all_points),
         "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
         "tied_pairs": _mean([float(point == 0.5) for point in all_points]),
-        "five_best": _mean([float(top) for group in groups for top in group.five_best()]),
+        "five_best": _mean([float(best) for group in groups for best in group.best_of(top)]),
         "exact_match": _mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
         "spearman": _mean([group.correlation(_spearman) for group in groups]),
         "kendall": _mean([group.correlation(_kendall) for group in groups]),
@@ -75,10 +75,10 @@ class _Group:
         pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
         return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
 
-    def five_best(self) -> list[bool]:
+    def best_of(self, top: float) -> list[bool]:
         """For each response with the top model score, whether people rank it top."""
         best = max(self.human)
-        return [human == best for human, model in zip(self.human, self.model, strict=True) if model == TOP_SCORE]
+        return [human == best for human, model in zip(self.human, self.model, strict=True) if model == top]
 
     def correlation(self, of: Callable[[list[float], list[float]], float]) -> float:
         return of(self.human, self.model) if len(set(self.model)) > 1 else 0.0
