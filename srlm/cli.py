@@ -1,6 +1,7 @@
 """The command line: thin Typer commands. What is heavy is imported inside them."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,6 +113,76 @@ def inspect(
     if run is None:
         say(f"{found.root} ({how})")
     inspect_run(found, model, as_json)
+
+
+@app.command(epilog="srlm judge answers.jsonl --run runs/a | srlm judge answers.csv --endpoint URL --model NAME")
+def judge(
+    file: Annotated[str, typer.Argument(help='JSONL, JSON, CSV or Parquet; "-": JSONL from stdin, judged to stdout.')],
+    run: Annotated[Path | None, typer.Option("--run", help="Judge with a run's model, settings and rubric.")] = None,
+    iteration: Annotated[str | None, typer.Option(help="Which of the run's models, e.g. M2; else the last.")] = None,
+    model: Annotated[str | None, typer.Option(help="Judge with this model: a folder, a hub id, a served name.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible server; key in OPENAI_API_KEY.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output; its extension decides. Else FILE.judged.EXT.")] = None,
+    mode: Annotated[str | None, typer.Option(help="sampled, expected or pairwise.")] = None,
+    rubric: Annotated[str | None, typer.Option(help="Your rubric file, or judge_1_10, judge_reference, ...")] = None,
+    samples: Annotated[int | None, typer.Option(help="Judgements per response (K).")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the judge.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column of prompts or conversations.")] = None,
+    response: Annotated[
+        list[str] | None, typer.Option(metavar="COL", help="Column of responses, or of lists of them; repeatable.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(metavar="COL", help="Column of right answers.")] = None,
+    judge_prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column of whole judge prompts.")] = None,
+    scale: Annotated[str | None, typer.Option(metavar="LOW-HIGH", help="Scale of whole judge prompts.")] = None,
+    human_score: Annotated[str | None, typer.Option(metavar="COL", help="People's scores, higher is better.")] = None,
+    human_rank: Annotated[str | None, typer.Option(metavar="COL", help="People's ranks, lower is better.")] = None,
+    human_label: Annotated[str | None, typer.Option(metavar="COL", help="Which of two is better: 1/2, A/B.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="COL", help="Rows with the same prompt; else by prompt.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once to an endpoint.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request to an endpoint.")] = 300.0,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+) -> None:
+    """Score any file of responses with a model as the judge, and say how far it agrees with people."""
+    from srlm.console import say
+    from srlm.judging.columns import Columns
+    from srlm.judging.command import judge_file
+    from srlm.judging.request import Options, resolve
+    from srlm.launch import hear_sigterm
+
+    columns = Columns(
+        prompt=prompt,
+        responses=response or [],
+        reference=reference,
+        judge_prompt=judge_prompt,
+        human_score=human_score,
+        human_rank=human_rank,
+        human_label=human_label,
+        group=group,
+    )
+    options = Options(
+        file=file,
+        out=out,
+        run=run,
+        iteration=iteration,
+        model=model,
+        endpoint=endpoint,
+        judge={"mode": mode, "samples": samples, "temperature": temperature},
+        rubric=rubric,
+        scale=scale,
+        columns=columns,
+        concurrency=concurrency,
+        timeout=timeout,
+        overrides=set_ or [],
+    )
+    hear_sigterm()
+    try:
+        judge_file(resolve(options))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FINDING) from None
+    except KeyboardInterrupt:
+        say("Stopped." if file == "-" and out is None else "Stopped. Judged rows are safe: the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -66,12 +66,20 @@ class Replicas:
 
     def __init__(self, workers: "list[_Worker]") -> None:
         self._workers = workers
+        self.controls = workers[0].controls
 
     async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
         """See `Engine.sample`."""
-        worker = min(self._workers, key=lambda worker: len(worker.open))
-        found: list[Sample] = await worker.call("sample", messages, sampling, seed)
+        found: list[Sample] = await self._idlest().call("sample", messages, sampling, seed)
         return found
+
+    async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
+        """See `Engine.choices`."""
+        found: list[float] | None = await self._idlest().call("choices", messages, prefix, choices)
+        return found
+
+    def _idlest(self) -> "_Worker":
+        return min(self._workers, key=lambda worker: len(worker.open))
 
 
 class _Worker:
@@ -85,10 +93,11 @@ class _Worker:
         theirs.close()
         self._numbers = itertools.count()
         self.open: dict[int, asyncio.Future[Any]] = {}
+        self.controls: Collection[str] = ()
 
     def wait_until_loaded(self) -> None:
         try:
-            error = self._connection.recv()
+            self.controls, error = self._connection.recv()
         except EOFError:
             raise RuntimeError("an engine process ended while it loaded the model") from None
         if error is not None:
@@ -145,9 +154,9 @@ def _serve(connection: Connection, arguments: tuple[Any, ...], environment: dict
     try:
         engine = VllmEngine(*arguments)
     except UserError as error:
-        connection.send(error)
+        connection.send(((), error))
         return
-    connection.send(None)
+    connection.send((engine.controls, None))
     asyncio.run(_answer(connection, engine))
 
 

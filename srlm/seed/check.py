@@ -15,9 +15,9 @@ from typing import Any
 
 from srlm.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.errors import UserError
-from srlm.parse import DEFAULT_SCALE
 from srlm.model_check import CheckedModel, check_model
 from srlm.packaged import PROMPTS
+from srlm.parse import DEFAULT_SCALE
 from srlm.prompts import Templates
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedRow
 from srlm.seed import replies
@@ -27,6 +27,7 @@ from srlm.seed.leaks import Prompts
 from srlm.seed.read import NO_SCORE, parts
 from srlm.store import digest
 
+LOW, HIGH = DEFAULT_SCALE
 MANY_SHARE = 0.1
 DOMINATES = 2 / 3  # share of one score: a judge that always gave it would be right two times of three
 PLACES = 3  # named with each finding
@@ -35,7 +36,10 @@ CHECKS = {
     "shape": (ANY, "rows of the wrong shape: srlm init stops at the first"),
     "refused": (ANY, "conversations that the model's chat template refuses: srlm init stops at the first"),
     "left out": (MANY, "rows that srlm leaves out"),
-    "off the scale": (MANY, f"scores off the rubric's scale of {LOW:g} to {HIGH:g}: srlm leaves the rows out"),
+    "off the scale": (
+        MANY,
+        f"scores off the rubric's scale of {LOW} to {HIGH}: srlm leaves the rows out",
+    ),
     "too long": (MANY, "rows longer than the model's context: srlm leaves them out"),
     "placeholder": (MANY, 'replies that only stand in for one, as "N/A"'),
     "cut off": (MANY, "replies that seem to stop in the middle of a sentence or a code block"),

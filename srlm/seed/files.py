@@ -11,8 +11,9 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -35,14 +36,18 @@ class RawRow:
     part: int = 1  # which of the examples that the row holds, where it holds several
 
 
+_Reader = Callable[[Path, BinaryIO], Iterator[RawRow]]
+
+
 def read_table(path: Path) -> list[RawRow]:
     """All rows of a JSONL, JSON, CSV or Parquet file. Raises UserError naming file and line for whatever is wrong."""
     return list(stream_table(path))
 
 
-def stream_table(path: Path) -> Iterator[RawRow]:
+def stream_table(path: Path, typed: bool = True) -> Iterator[RawRow]:
     """The rows of a JSONL, JSON, CSV (each perhaps gzipped) or Parquet file, one at a time.
 
+    CSV's well-known columns become numbers or lists, unless `typed` is false: then cells are as they were written.
     Raises UserError naming file and line for whatever is wrong, also for a file without a row.
     """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
@@ -53,7 +58,7 @@ def stream_table(path: Path) -> Iterator[RawRow]:
     count = 0
     try:
         with _open(path, zipped) as file:
-            reader = {".csv": _csv, ".parquet": _parquet}.get(suffix, _json)
+            reader: _Reader = {".csv": partial(_csv, typed=typed), ".parquet": _parquet}.get(suffix, _json)
             for row in reader(path, file):
                 count = row.number
                 yield row
@@ -118,7 +123,7 @@ def _object(where: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _csv(path: Path, file: BinaryIO) -> Iterator[RawRow]:
+def _csv(path: Path, file: BinaryIO, typed: bool) -> Iterator[RawRow]:
     """Rows of a comma-separated file with a header line; cells are text as written."""
     csv.field_size_limit(2**31 - 1)  # the standard limit of 128 KiB is shorter than some answers
     reader = csv.reader(_lines(path, file), strict=True)
@@ -130,7 +135,8 @@ def _csv(path: Path, file: BinaryIO) -> Iterator[RawRow]:
             if len(cells) != len(header):
                 problem = f"{where}: {len(cells)} cells, but the header has {len(header)}"
                 raise UserError(problem, "quote cells that hold a comma, a quote or a line break")
-            yield RawRow(number, where, _from_cells(dict(zip(header, cells, strict=True))))
+            row: dict[str, Any] = dict(zip(header, cells, strict=True))
+            yield RawRow(number, where, _from_cells(row) if typed else row)
     except csv.Error as error:
         raise UserError(f"{path}:{max(line, reader.line_num)}: broken CSV ({error})", "mend that line") from None
 

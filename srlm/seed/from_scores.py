@@ -19,6 +19,7 @@ from srlm.seed.read import OTHER_SCORE, checked_string
 from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
 from srlm.store import write_rows
 
+LOW, HIGH = DEFAULT_SCALE
 RATIONALES = ("judgement", "rationale", "justification", "feedback", "critique", "explanation", "review", "comment")
 LOW, HIGH = DEFAULT_SCALE
 _USUAL = {"prompt": PROMPTS, "response": RESPONSES, "score": SCORES, "rationale": RATIONALES}

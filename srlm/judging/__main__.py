@@ -1,0 +1,88 @@
+"""The judging child: one engine, local or remote, judges the rows that are owed.
+
+    python -m srlm.judging JOB.json
+
+The same child for both kinds of engine: the parent stays free of torch, and Ctrl+C ends it as it ends every child.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from srlm.child import die_with_parent, run_job, set_environment
+from srlm.engine import Engine
+from srlm.judge import Judge
+from srlm.judging.columns import item_of
+from srlm.judging.job import Endpoint, Judged, JudgeJob, LocalModel, WholePrompt
+from srlm.parse import DEFAULT_SCALE
+from srlm.rollout import work_on
+from srlm.rubric import load_rubric
+from srlm.seed.files import RawRow, stream_table
+from srlm.store import Appender, read_rows, seed_of
+
+LONGEST = 8192  # tokens of context for a model whose own is longer: more only costs memory, unless the user says so
+IN_FLIGHT = 256  # rows at a local engine: its batch is full, and what a crash makes you do again is small
+
+
+def main(path: str) -> int:
+    """Do the job in the file; returns the exit code."""
+    job = JudgeJob.model_validate_json(Path(path).read_bytes())
+    set_environment(job.engine.model)
+    return run_job(lambda: judge(job), job.result)
+
+
+def judge(job: JudgeJob) -> dict[str, Any]:
+    """Judge the rows that are owed; returns how many rows the work file has."""
+    if isinstance(job.engine, LocalModel):
+        engine: Any = load(job.engine, job.seed)
+        return asyncio.run(judge_rows(job, engine, IN_FLIGHT))
+    return asyncio.run(_remote(job, job.engine))
+
+
+def load(model: LocalModel, seed: int) -> Engine:
+    """The model in vLLM. Raises UserError for what is no usable model."""
+    from srlm.engine.vllm import VllmEngine
+    from srlm.model_check import check_model
+
+    length = model.max_length or min(check_model(model.model, model.revision).context or LONGEST, LONGEST)
+    return VllmEngine(model.model, model.revision, length, dict(model.arguments), seed)
+
+
+async def _remote(job: JudgeJob, endpoint: Endpoint) -> dict[str, Any]:
+    from srlm.engine.server import ServerEngine
+
+    async with ServerEngine(endpoint.url, endpoint.model, endpoint.concurrency, endpoint.timeout) as engine:
+        return await judge_rows(job, engine, endpoint.concurrency)
+
+
+async def judge_rows(job: JudgeJob, engine: Engine, in_flight: int) -> dict[str, Any]:
+    """Append the missing rows to the work file as they are finished, in any order."""
+    judge = Judge(engine, _rubric(job), job.settings)
+    done = {row.row for row in read_rows(job.rows, Judged)}
+
+    async def owed() -> AsyncIterator[RawRow]:
+        for row in stream_table(job.input):
+            if row.number not in done:
+                yield row
+
+    async def work(row: RawRow) -> Judged:
+        item = item_of(job.columns, row)
+        seeds = [seed_of(job.seed, row.number, index) for index in range(len(item.responses))]
+        return Judged(row=row.number, judgements=await judge.all(item.messages, item.responses, seeds, item.reference))
+
+    with Appender(job.rows) as file:
+        await work_on(owed(), work, asyncio.Semaphore(in_flight), file)
+    return {"before": len(done)}
+
+
+def _rubric(job: JudgeJob) -> Any:
+    if job.rubric is not None:
+        return load_rubric(job.rubric)
+    return WholePrompt(job.input, "", "scored", job.scale or DEFAULT_SCALE, "Score:")
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main(sys.argv[1]))

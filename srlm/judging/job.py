@@ -1,0 +1,71 @@
+"""What parent and child of `srlm judge` agree on: the job, and the rows of the work file."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from srlm.config import JudgeSettings
+from srlm.judging.columns import Columns
+from srlm.parse import Scale
+from srlm.records import Judgement, Messages, Record
+from srlm.rubric import Rubric
+
+
+class LocalModel(Record):
+    """A model that the child loads; `max_length` None: as much context as it has, within reason."""
+
+    model: str
+    revision: str | None
+    max_length: int | None
+    arguments: dict[str, object]
+
+
+class Endpoint(Record):
+    """A server that speaks OpenAI's protocol. The key is in the environment and nowhere else."""
+
+    url: str
+    model: str
+    concurrency: int
+    timeout: float
+
+
+class JudgeJob(BaseModel):
+    """What the parent asks of the child: judge the input's rows that are missing from `rows`."""
+
+    input: Path
+    columns: Columns
+    engine: LocalModel | Endpoint
+    settings: JudgeSettings
+    rubric: Path | None  # None: the rows hold whole judge prompts
+    scale: Scale | None
+    seed: int
+    rows: Path
+    result: Path
+
+
+class Judged(Record):
+    """A row of the work file: the judgements of each response of input row `row`, which counts from 1."""
+
+    row: int
+    judgements: list[list[Judgement]]
+
+
+class WholePrompt(Rubric):
+    """The rubric of rows that hold whole judge prompts: there is nothing to fill in.
+
+    The text is the user's own, delimiters and all, so that only the engine's control strings are neutralised.
+    """
+
+    def fill(
+        self,
+        messages: Messages,
+        responses: tuple[str, ...],
+        *,
+        reference: str | None = None,
+        seed: int = 0,
+        controls: object = (),
+    ) -> Messages:
+        """The messages as they are, but for control strings."""
+        from srlm.neutral import neutralise
+
+        return [{**turn, "content": neutralise(turn["content"], (), controls)} for turn in messages]  # type: ignore[arg-type]
