@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -50,6 +50,9 @@ class Settings(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
             raise ValueError("Input should be a number")
         return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def knob(default: Any, description: str, **constraints: Any) -> Any:
@@ -141,10 +144,37 @@ class JudgeSettings(Sampled):
 
 
 class PairSettings(Settings):
-    """Preference pairs: best against worst mean score."""
+    """Preference pairs: best against worst mean score; the options are off unless set."""
 
     min_margin: float = Field(0.0, ge=0, description="Least score difference of a pair; a tie is never a pair.")
+    max_margin: float | None = Field(
+        None, gt=0, description="Greatest score difference of a pair: beyond it, an answer is often just broken."
+    )
     min_judgements: int = Field(1, ge=1, description="Least valid judgements of a candidate to be in a pair.")
+    rho: Share | Annotated[list[Share], Field(min_length=1)] | None = Field(
+        None,
+        description="Length control (Meta-Rewarding), 0 to 1: chosen is the shortest answer in the best rho of the "
+        "score range, rejected the longest in the worst. A list has one per iteration; its last one holds on.",
+    )
+    anchor: Literal["off", "M0", "M1"] = Field(
+        "off",
+        description="Past anchor (Temporal Self-Rewarding): this earlier model answers too, and its worst answer is "
+        "the rejected one where M_t scores it lower. Two more engine loads an iteration.",
+    )
+    consistency: Literal["off", "drop", "soften"] = Field(
+        "off",
+        description="CREAM: M_{t-1} judges M_t's candidates too (one more engine load). Drop instructions that the two "
+        "rank differently, or soften DPO's loss by their mean consistency (tau + 1) / 2.",
+    )
+    min_consistency: float = Field(
+        0.5, ge=0, le=1, description="Least consistency of an instruction to drop it not; 0.5: unrelated rankings."
+    )
+
+    def at(self, t: int) -> "PairSettings":
+        """The settings for AIFT(M_t): `rho` as one number."""
+        if not isinstance(self.rho, list):
+            return self
+        return self.model_copy(update={"rho": self.rho[min(t, len(self.rho)) - 1]})
 
 
 class LoraSettings(Settings):
@@ -195,6 +225,9 @@ class DPOSettings(OptimizerSettings):
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate.")
     epochs: float = Field(1, gt=0, description="Passes over the data.")
     beta: float = Field(0.1, gt=0, description="Strength of the pull towards the reference.")
+    nll_weight: float = Field(
+        0.0, ge=0, description="Weight of the chosen answer's loss per token beside DPO's (Iterative RPO: 1); 0: none."
+    )
 
 
 class EvalSettings(Settings):

@@ -127,6 +127,7 @@ class PreferencePair(Record):
     rejected: Messages
     chosen_score: float
     rejected_score: float
+    rejected_from: str | None = None  # "M0": an earlier model's answer (the past anchor); None: the model's own
 
     @property
     def margin(self) -> float:
