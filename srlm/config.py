@@ -235,6 +235,53 @@ class EvalSettings(Settings):
 
     grader: str = Field("", description='Ground truth, "module:function" (messages, response) -> marks; "" for none.')
     candidates: int = Field(4, ge=2, description="Answers per held-out prompt.")
+    canaries: int = Field(
+        4, ge=0, description="Held-out prompts with which worthless answers (canaries) are judged; 0: none."
+    )
+
+
+GateCheck = Literal[
+    "parse", "entropy", "ties", "pairs", "agreement", "length", "longer", "people", "drop", "consistency", "canaries"
+]
+
+
+class GateSettings(Settings):
+    """The health gate: what M_t's judgements must be like before M_{t+1} is trained on them."""
+
+    min_parse_rate: float = knob(
+        0.8, "Least share of judgements that can be read: unread answers drop out, and not at random.", ge=0, le=1
+    )
+    min_entropy: float = knob(
+        0.5, "Least entropy of the scores in bits: 0.5 is about nine of ten scores the same.", ge=0
+    )
+    max_tie_rate: float = knob(
+        0.8, "Largest share of instructions whose candidates tie: the other pairs are then mostly chance.", ge=0, le=1
+    )
+    min_usable_pairs: float = knob(
+        0.1, "Least share of instructions that give a pair: fewer are the odd ones, not a sample.", ge=0, le=1
+    )
+    min_agreement: float = knob(
+        0.1, "Least agreement of an answer's K judgements (ICC): at 0 the scores are noise, at 1 all agree.", le=1
+    )
+    max_length_correlation: float = knob(
+        0.7, "Largest rank correlation (either sign) of score and length among one prompt's answers.", ge=0, le=1
+    )
+    max_length_ratio: float = knob(
+        1.5, "Largest mean length of chosen over rejected: the paper's models grew that much each round.", gt=0
+    )
+    min_accuracy: float = knob(
+        0.55, "Least pairwise accuracy against people on held-out EFT: 0.5 is guessing.", ge=0, le=1
+    )
+    max_accuracy_drop: float = knob(
+        0.05, "Largest loss of that accuracy since the previous model: the paper's grew by about 0.02.", ge=0, le=1
+    )
+    min_consistency: float = knob(
+        0.5,
+        "Least consistency with M_{t-1}, where it is measured: below 0.5 its softened loss turns pairs.",
+        ge=0,
+        le=1,
+    )
+    waive: list[GateCheck] = knob([], "Checks that are shown, but do not stop the run.")
 
 
 class Config(Settings):
@@ -254,6 +301,7 @@ class Config(Settings):
     sft: SFTSettings = SFTSettings()
     dpo: DPOSettings = DPOSettings()
     eval: EvalSettings = EvalSettings()
+    gate: GateSettings = GateSettings()
 
 
 def recipe_names() -> list[str]:
