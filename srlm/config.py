@@ -138,9 +138,19 @@ class RolloutSettings(Sampled):
 
 
 class JudgeSettings(Sampled):
-    """LLM-as-a-Judge with the additive 0-5 rubric of prompts/judge.txt."""
+    """LLM-as-a-Judge: how a score is made, and by which rubric."""
 
-    samples: int = Field(3, ge=1, description="Judgements per candidate (K); the score is their mean.")
+    mode: Literal["sampled", "expected", "pairwise"] = Field(
+        "sampled",
+        description="Mean of sampled scores, probability-weighted score, or share of wins over the other candidates.",
+    )
+    samples: int = Field(3, ge=1, description="Judgements per candidate, or comparisons per pair of them (K).")
+    justify: bool = Field(True, description="Mode expected: write a justification (K of them) before the score.")
+    rubric: str = Field(
+        "judge.txt",
+        description="Rubric of scores: at init a file or a shipped name; then a file in the run's prompts/.",
+    )
+    pairwise_rubric: str = Field("pairwise.txt", description="Rubric of mode pairwise; named like `rubric`.")
 
 
 class PairSettings(Settings):

@@ -14,7 +14,7 @@ from typing import Any
 from srlm.config import Config
 from srlm.engine import Engine
 from srlm.errors import UserError
-from srlm.judge import judge
+from srlm.judge import make_judge
 from srlm.metrics import answer_metrics, judge_metrics
 from srlm.prompts import Templates
 from srlm.records import AnswerEval, EFTRow, EvalRow, JudgeEval, Messages, PromptRow
@@ -49,32 +49,27 @@ class Evaluator:
     """Evaluates one model: each item (a prompt or a held-out EFT response) becomes one row of eval.jsonl."""
 
     def __init__(self, engine: Engine, templates: Templates, config: Config) -> None:
-        self._engine, self._templates, self._config = engine, templates, config
+        self._engine, self._config = engine, config
+        self._judge = make_judge(engine, templates, config.judge)
         self._grader = load_grader(config.eval.grader)
         # The same seed for every model: figures of M_t and M_{t+1} differ by the model, not by the draw.
         self._seed = seed_of(config.run.seed, "eval")
 
     async def row(self, item: PromptRow | EFTRow) -> AnswerEval | JudgeEval:
         """The evaluation row of one held-out item."""
-        return await (self._answer(item) if isinstance(item, PromptRow) else self._judge(item))
+        return await (self._answer(item) if isinstance(item, PromptRow) else self._judged(item))
 
     async def _answer(self, item: PromptRow) -> AnswerEval:
         count = self._config.eval.candidates
-        rollout = await roll_out(self._engine, self._templates, self._config, item.id, item.messages, count, self._seed)
+        settings = self._config.rollout
+        rollout = await roll_out(self._engine, self._judge, settings, item.id, item.messages, count, self._seed)
         truth = None
         if self._grader is not None:
             truth = [checked_marks(self._grader(item.messages, c.text), item.id) for c in rollout.candidates]
         return AnswerEval(rollout=rollout, truth=truth)
 
-    async def _judge(self, item: EFTRow) -> JudgeEval:
-        judgements = await judge(
-            self._engine,
-            self._templates,
-            self._config.judge,
-            item.messages,
-            item.response,
-            seed_of(self._seed, item.id, "judge"),
-        )
+    async def _judged(self, item: EFTRow) -> JudgeEval:
+        judgements = await self._judge.score(item.messages, item.response, seed_of(self._seed, item.id, "judge"))
         human = item.score if item.human is None else item.human
         dropped = "overlong" if judgements[0].finish == "overlong" else None
         return JudgeEval(id=item.id, group=item.group, human=human, judgements=judgements, dropped=dropped)

@@ -18,6 +18,7 @@ from srlm.child import die_with_parent, run_job, set_environment
 from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
+from srlm.judge import make_judge
 from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
 from srlm.rollout import roll_out, work_on
 from srlm.run import Run
@@ -96,6 +97,7 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
     done = {row.id for row in read_rows(path, Rollout)}
     seed = seed_of(run.config.run.seed, t)
     count = run.config.rollout.candidates
+    judge = make_judge(engine, run.templates, run.config.judge)
 
     async def owed() -> AsyncIterator[Instruction]:
         written = run.config.instructions.source == "self"
@@ -105,7 +107,7 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
                 yield row
 
     async def work(row: Instruction) -> Rollout:
-        return await roll_out(engine, run.templates, run.config, row.id, row.messages, count, seed)
+        return await roll_out(engine, judge, run.config.rollout, row.id, row.messages, count, seed)
 
     with Appender(path) as file:
         await work_on(owed(), work, slots, file)

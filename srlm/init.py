@@ -12,7 +12,7 @@ from typing import Any
 from srlm.config import Config, apply_overrides, flat, load_recipe, parse_config, to_toml
 from srlm.errors import UserError
 from srlm.packaged import DEMO, PROMPTS
-from srlm.prompts import PLACEHOLDERS, Templates
+from srlm.prompts import Templates
 from srlm.run import SEED_FILES, Run, RunRecord, now
 from srlm.seed.read import Dropped
 from srlm.seed.split import RULE, Split, split
@@ -102,8 +102,10 @@ def init_run(
         raise UserError(f"{root} exists and is no run folder", "name another one")
     config = _config(values, sources)
     report = InitReport(root)
-    config, made = _prepare(config, sources, report)
-    _write(root.resolve(), config, made, _record(config, sources, identity))
+    templates = _templates(config)
+    config = _with_rubric_names(config, templates)
+    config, made = _prepare(config, sources, templates, report)
+    _write(root.resolve(), config, templates, made, _record(config, sources, identity))
     return report
 
 
@@ -131,6 +133,24 @@ def _config(values: dict[str, Any], sources: Sources) -> Config:
     return parse_config(apply_overrides(values, sources.overrides), f"recipe {sources.recipe} with --set")
 
 
+def _templates(config: Config) -> Templates:
+    """The templates that the run will use, checked: shipped ones, and files of the user's."""
+    named = (config.judge.rubric, config.judge.pairwise_rubric)
+    shipped = {path.name for path in PROMPTS.glob("*.txt")}
+    templates = Templates(PROMPTS, *(n if n in shipped else str(Path(n).expanduser().resolve()) for n in named))
+    names = [path.name for path in templates.files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two templates are called {name}, and the run keeps them in one folder", "rename one")
+    return templates
+
+
+def _with_rubric_names(config: Config, templates: Templates) -> Config:
+    """The config with the rubrics as the run's prompts folder names them."""
+    names = {"rubric": templates.rubric.path.name, "pairwise_rubric": templates.pairwise.path.name}
+    return config.model_copy(update={"judge": config.judge.model_copy(update=names)})
+
+
 def _keys(overrides: list[str]) -> set[str]:
     return {override.partition("=")[0].strip() for override in overrides}
 
@@ -151,7 +171,7 @@ def _models(models: list[str]) -> str:
     return f"with {', '.join(models)}" if models else "no model trained yet"
 
 
-def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Config, Split]:
+def _prepare(config: Config, sources: Sources, templates: Templates, report: InitReport) -> tuple[Config, Split]:
     """Check model and data against each other and split the data; fills the report."""
     from srlm.evaluate import load_grader
     from srlm.model_check import check_model
@@ -163,9 +183,9 @@ def _prepare(config: Config, sources: Sources, report: InitReport) -> tuple[Conf
         read_prompts(Path(config.instructions.path))
     elif config.instructions.source == "model":
         check_model(config.instructions.path)
-    ift, eft = read_ift(sources.ift), read_eft(sources.eft)
+    ift, eft = read_ift(sources.ift), read_eft(sources.eft, templates.rubric.scale)
     prompts = read_prompts(sources.eval_prompts) if sources.eval_prompts else None
-    model, templates = check_model(sources.model, config.model.revision), Templates(PROMPTS)
+    model = check_model(sources.model, config.model.revision)
     if model.default_template:
         report.warnings.append("the model has no chat template: the default one is used, and saved with M1")
     config = _within_context(config, model.context, sources, report)
@@ -222,13 +242,13 @@ def _record(config: Config, sources: Sources, identity: dict[str, Any]) -> RunRe
     )
 
 
-def _write(root: Path, config: Config, made: Split, record: RunRecord) -> None:
+def _write(root: Path, config: Config, templates: Templates, made: Split, record: RunRecord) -> None:
     """Build the folder under a temporary name beside `root`, then rename it: all of it or nothing."""
     building = root.parent / f".{root.name}.init-{os.getpid()}"
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir()
-        _fill(building, config, made, record)
+        _fill(building, config, templates, made, record)
         building.rename(root)
     except OSError as error:
         problem = f"{root}: the run folder cannot be written ({error.strerror})"
@@ -237,7 +257,7 @@ def _write(root: Path, config: Config, made: Split, record: RunRecord) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _fill(folder: Path, config: Config, made: Split, record: RunRecord) -> None:
+def _fill(folder: Path, config: Config, templates: Templates, made: Split, record: RunRecord) -> None:
     """Write all files of a new run; run.json last, since it is what makes a folder a run."""
     write_text(folder / "config.toml", to_toml(config))
     for name in SEED_FILES:
@@ -246,8 +266,8 @@ def _fill(folder: Path, config: Config, made: Split, record: RunRecord) -> None:
     write_rows(folder / "seed" / "dropped.jsonl", made.dropped)
     summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
     write_json(folder / "seed" / "split.json", summary)
-    for name in PLACEHOLDERS:
-        write_text(folder / "prompts" / f"{name}.txt", (PROMPTS / f"{name}.txt").read_text(encoding="utf-8"))
+    for path in templates.files:
+        write_text(folder / "prompts" / path.name, path.read_text(encoding="utf-8"))
     write_json(folder / "run.json", record.model_dump(mode="json"))
 
 

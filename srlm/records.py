@@ -60,10 +60,29 @@ class Instruction(Record):
 
 
 class Judgement(Record):
-    """One raw reply of the judge. `score` is None when the reply could not be parsed: missing, never 0 or -1."""
+    """One raw reply of the judge. `score` is None when the reply could not be parsed: missing, never 0 or -1.
+
+    `flags` says what was odd: "conflict" (the reply introduces different scores), "outside" (mode `expected`: most of
+    the probability lay on no score), "order" (mode `pairwise`: the two orders disagreed).
+    """
 
     text: str
     score: float | None
+    finish: str
+    tokens: int
+    flags: list[str] = []
+    probabilities: list[float] | None = None  # mode `expected`: of each score from the lowest on, summing to 1
+    outside: float | None = None  # mode `expected`: the probability of anything but a score
+    against: int | None = None  # mode `pairwise`: which other candidate it was compared with
+    swapped: str | None = None  # mode `pairwise`: the reply with this candidate in second place; `text`: in first
+
+
+class Comparison(Record):
+    """Two responses compared in both orders. A disagreement is a tie; None: a reply gave no verdict."""
+
+    winner: Literal["a", "b", "tie"] | None
+    verdicts: tuple[str | None, str | None]  # "a", "b" or "tie", of the order (a, b) and of the order (b, a)
+    texts: tuple[str, str]  # the two replies
     finish: str
     tokens: int
 

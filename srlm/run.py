@@ -138,7 +138,8 @@ class Run:
     @cached_property
     def templates(self) -> Templates:
         """The run's own copy of the prompt templates."""
-        return Templates(self.root / "prompts")
+        settings = self.config.judge
+        return Templates(self.root / "prompts", settings.rubric, settings.pairwise_rubric)
 
     def folder(self, t: int) -> Path:
         """M_t's folder."""

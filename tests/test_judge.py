@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from srlm.config import JudgeSettings
 from srlm.engine import Sample
 from srlm.engine.scripted import ScriptedEngine
-from srlm.judge import judge, parse_score
+from srlm.judge import make_judge
 from srlm.packaged import PROMPTS
+from srlm.parse import parse_score
 from srlm.prompts import Templates
 
 SCORED = {
@@ -85,6 +86,8 @@ def test_only_the_completion_is_parsed(injected: str, real: int) -> None:
 
 def test_a_reply_cut_off_has_no_score() -> None:
     class CutOff:
+        controls = ()
+
         async def sample(self, messages: object, sampling: object, seed: int) -> list[Sample]:
             return [Sample("Score: 1", 9, "length"), Sample("Score: 1", 9, "stop")]
 
@@ -101,4 +104,5 @@ def test_braces_in_the_answer_are_data() -> None:
 
 def _judge(engine: ScriptedEngine, response: str) -> list:
     question = [{"role": "user", "content": "What is the capital of France?"}]
-    return asyncio.run(judge(engine, Templates(PROMPTS), JudgeSettings(), question, response, seed=1))
+    judge = make_judge(engine, Templates(PROMPTS), JudgeSettings())
+    return asyncio.run(judge.score(question, response, seed=1))

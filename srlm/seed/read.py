@@ -7,11 +7,12 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from srlm.errors import UserError
-from srlm.judge import HIGH, LOW, parse_score
+from srlm.parse import DEFAULT_SCALE, Scale, parse_score
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, Record
 from srlm.seed.files import RawRow, read_table
 from srlm.store import digest
@@ -27,7 +28,7 @@ EFT_FORMS: tuple[Form, ...] = (
     ("prompt", "response", "judgement", "score"),
     FILLED,
 )
-NO_SCORE = f"the judgement has no score from {LOW:g} to {HIGH:g}"
+NO_SCORE = "the judgement has no score on the rubric's scale"
 OTHER_SCORE = "the judgement's score is not the row's score"
 
 
@@ -63,12 +64,14 @@ def read_prompts(path: Path) -> Read[PromptRow]:
     return _read(path, "eval", PROMPT_FORMS, _prompt_row)
 
 
-def read_eft(path: Path) -> Read[EFTRow]:
-    """Judging data, see `EFT_FORMS`; optional are prompt_group, human_score and human_rank (the lowest is the best).
+def read_eft(path: Path, scale: Scale = DEFAULT_SCALE) -> Read[EFTRow]:
+    """Judging data on the rubric's scale, see `EFT_FORMS`.
+
+    Optional are prompt_group, human_score and human_rank (the lowest is the best).
 
     Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
     """
-    return _read(path, "eft", EFT_FORMS, _eft_row)
+    return _read(path, "eft", EFT_FORMS, partial(_eft_row, scale=scale))
 
 
 def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
@@ -135,14 +138,14 @@ def _is_answer(turn: dict[str, Any]) -> bool:
     return turn.get("role") == "assistant"
 
 
-def _eft_row(raw: RawRow, form: Form, row_id: str) -> EFTRow | str:
+def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str:
     if form == FILLED:
-        return _filled_row(raw, row_id)
+        return _filled_row(raw, row_id, scale)
     messages = _messages(raw, "user") if form[0] == "messages" else [_turn("user", _string(raw, "prompt"))]
     if empty := _empty_turn(messages):
         return empty
     judgement, score = _string(raw, "judgement"), _number(raw, "score")
-    parsed = parse_score(judgement)
+    parsed = parse_score(judgement, scale)
     if parsed is None or score is None:
         return NO_SCORE
     if not math.isclose(parsed, score, abs_tol=1e-6):
@@ -158,12 +161,12 @@ def _eft_row(raw: RawRow, form: Form, row_id: str) -> EFTRow | str:
     )
 
 
-def _filled_row(raw: RawRow, row_id: str) -> EFTRow | str:
+def _filled_row(raw: RawRow, row_id: str, scale: Scale) -> EFTRow | str:
     """A row whose prompt is a whole judge prompt: fit to train on, and for nothing else."""
     messages, judgement = [_turn("user", _string(raw, "prompt"))], _string(raw, "response")
     if empty := _empty_turn(messages):
         return empty
-    score = parse_score(judgement)
+    score = parse_score(judgement, scale)
     if score is None:
         return NO_SCORE
     group = digest(messages)
