@@ -51,8 +51,15 @@ def iterate(
     run: RunOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
     redo: Annotated[
-        str | None, typer.Option(help='Make "M2" (or a stage, "M1/aift") and what follows anew; the old is kept aside.')
+        str | None,
+        typer.Option(
+            help='Make "M2" (or a stage, "M1/aift", or all that is "stale") and what follows anew, with the old kept.'
+        ),
     ] = None,
+    accept_judge: Annotated[
+        bool,
+        typer.Option("--accept-judge", help="Train on although the health gate has findings; run.json keeps them."),
+    ] = False,
 ) -> None:
     """Train, measure and let the model make its own training data, up to M_N. Rerun after anything: it goes on."""
     from srlm.console import say
@@ -71,7 +78,7 @@ def iterate(
     again = f"srlm iterate {n} --run {found.root}"
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        bring_to(found, n, redo)
+        bring_to(found, n, redo, accept_judge)
     except KeyboardInterrupt:
         say(f"Stopped. What is finished is safe; go on with: {again}")
         raise typer.Exit(INTERRUPTED) from None

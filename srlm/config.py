@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from srlm.errors import UserError
@@ -184,7 +184,7 @@ class PairSettings(Settings):
         """The settings for AIFT(M_t): `rho` as one number."""
         if not isinstance(self.rho, list):
             return self
-        return self.model_copy(update={"rho": self.rho[min(t, len(self.rho)) - 1]})
+        return self.model_copy(update={"rho": self.rho[min(max(t, 1), len(self.rho)) - 1]})
 
 
 class LoraSettings(Settings):
@@ -312,6 +312,12 @@ class Config(Settings):
     dpo: DPOSettings = DPOSettings()
     eval: EvalSettings = EvalSettings()
     gate: GateSettings = GateSettings()
+
+    @model_validator(mode="after")
+    def _scores_to_compare(self) -> "Config":
+        if self.pairs.anchor != "off" and self.judge.mode == "pairwise":
+            raise ValueError("pairs.anchor compares scores, and judge.mode pairwise gives shares of wins")
+        return self
 
 
 def recipe_names() -> list[str]:

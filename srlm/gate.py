@@ -6,11 +6,10 @@ itself, goes by length, lost touch with people or can be talked into a score is 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
-from srlm.config import GateCheck, GateSettings
-
-CHECKS: tuple[GateCheck, ...] = get_args(GateCheck)
+from srlm.config import GateCheck, GateSettings, JudgeSettings
 
 
 @dataclass(frozen=True)
@@ -127,3 +126,15 @@ def _canaries(metrics: dict[str, Any]) -> Iterator[Finding]:
     for name, score in found["passed"].items():
         saw = f"the worthless answer {name!r} scores {_number(score)}, the median real one {_number(found['median'])}"
         yield Finding("canaries", saw, "eval.canaries", "the judge can be talked into a score")
+
+
+def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
+    """Why the run stops before M_{t+1} is trained, and what the user can do, as commands."""
+    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"]
+    ways += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
+    ways += [f"another rubric ({root}/prompts/{judge.rubric})"]
+    again = f"srlm iterate {n} --run {root}"
+    return (
+        f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "
+        f"({root}/config.toml), then `{again} --redo stale`. Or train on it as it is: `{again} --accept-judge`"
+    )

@@ -19,13 +19,13 @@ from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
 from srlm.judge import make_judge
-from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
-from srlm.rollout import roll_out, work_on
+from srlm.records import CanaryRow, EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
+from srlm.rollout import answer, judge_candidates, roll_out, work_on
 from srlm.run import Run
 from srlm.store import Appender, read_rows, seed_of
 
 T = TypeVar("T")
-Part = Literal["eval", "instructions", "aift"]
+Part = Literal["eval", "instructions", "aift", "past", "judge_past", "previous"]
 
 
 class GenerateJob(BaseModel):
@@ -62,7 +62,14 @@ def generate(job: GenerateJob) -> dict[str, Any]:
 async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dict[str, float]:
     """Make the missing rows of each part in turn, all on one engine; returns seconds by part."""
     slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
-    work = {"eval": evaluate, "instructions": write_instructions, "aift": make_aift}
+    work = {
+        "eval": evaluate,
+        "instructions": write_instructions,
+        "aift": make_aift,
+        "past": answer_as_past,
+        "judge_past": judge_past,
+        "previous": judge_as_previous,
+    }
     seconds: dict[str, float] = {}
     for part in parts:
         started = time.monotonic()
@@ -75,12 +82,14 @@ async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
     path = run.folder(t) / "eval.jsonl"
     done = {row_id(row) for row in read_rows(path, EvalRow)}
-    items: list[PromptRow | EFTRow] = [
-        *read_rows(run.seed("eval_prompts"), PromptRow),
+    evaluator = Evaluator(engine, run.templates, run.config)
+    prompts = list(read_rows(run.seed("eval_prompts"), PromptRow))
+    items: list[PromptRow | EFTRow | CanaryRow] = [
+        *prompts,
         *read_rows(run.seed("held_out_eft"), EFTRow),
+        *evaluator.canaries(prompts),
     ]
     owed = [item for item in items if item.id not in done]
-    evaluator = Evaluator(engine, run.templates, run.config)
     with Appender(path) as file:
         await work_on(_each(owed), evaluator.row, slots, file)
 
@@ -111,6 +120,42 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
 
     with Appender(path) as file:
         await work_on(owed(), work, slots, file)
+
+
+async def answer_as_past(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The answers of an earlier model, which is the one that is loaded, to M_t's instructions; judged by nobody yet."""
+    path, count = run.aift(t) / "past.jsonl", run.config.rollout.candidates
+    done = {row.id for row in read_rows(path, Rollout)}
+    seed = seed_of(run.config.run.seed, t, "past")
+
+    async def work(row: Instruction) -> Rollout:
+        return await answer(engine, run.config.rollout, row.id, row.messages, count, seed)
+
+    with Appender(path) as file:
+        await work_on(_each(row for row in _kept(run, t) if row.id not in done), work, slots, file)
+
+
+async def judge_past(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """M_t's judgements of the earlier model's answers."""
+    await _judge_again(run, t, ("past.jsonl", "past_judged.jsonl"), engine, slots)
+
+
+async def judge_as_previous(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The judgements of M_{t-1}, which is the model that is loaded, of M_t's candidates."""
+    await _judge_again(run, t, ("rollouts.jsonl", "previous_judged.jsonl"), engine, slots)
+
+
+async def _judge_again(run: Run, t: int, names: tuple[str, str], engine: Engine, slots: asyncio.Semaphore) -> None:
+    """Judge all rollouts of one file of AIFT(M_t) into another; what lies there already stays."""
+    source, target = (run.aift(t) / name for name in names)
+    done = {row.id for row in read_rows(target, Rollout)}
+    judge, seed = make_judge(engine, run.templates, run.config.judge), seed_of(run.config.run.seed, t)
+
+    async def work(row: Rollout) -> Rollout:
+        return await judge_candidates(judge, row, seed)
+
+    with Appender(target) as file:
+        await work_on(_each(row for row in read_rows(source, Rollout) if row.id not in done), work, slots, file)
 
 
 async def _instructions(run: Run, t: int, engine: Engine) -> AsyncIterator[Instruction]:

@@ -125,7 +125,7 @@ def _kendall(human: list[float], model: list[float]) -> float:
 # --- the answers -----------------------------------------------------------------------------------------------------
 
 
-def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements: int) -> dict[str, Any]:
+def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str, Any]:
     """What the model made of the held-out prompts, N answers each, and what it thinks of them.
 
     self_score is the mean over answers of their mean judgement; score_histogram counts single judgements by score;
@@ -137,8 +137,7 @@ def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements
     """
     kept = [row for row in rows if row.rollout.dropped is None]
     answers = [candidate for row in kept for candidate in row.rollout.candidates]
-    settings = PairSettings(min_margin=min_margin, min_judgements=min_judgements)
-    outcomes = [make_pair(row.rollout, settings) for row in kept]
+    outcomes = [make_pair(row.rollout, pairs) for row in kept]
     no_pair = _counts(outcome for outcome in outcomes if isinstance(outcome, str))
     return {
         "prompts": len(rows),

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlm.canaries import NAMES
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
-from srlm.run import Run, Stage, State, stages_of
+from srlm.run import Run, Stage, State
 from srlm.store import read_json, read_rows
 
 
@@ -31,7 +32,7 @@ def make_plan(run: Run, n: int) -> list[Planned]:
     """The stages that bring the run to M_n, in order, with their states and estimates."""
     size, lengths = disk_use(run), _mean_lengths(run)
     planned = []
-    for stage in stages_of(n):
+    for stage in run.stages(n):
         state, why = run.state(stage)
         if state == "done":
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
@@ -81,8 +82,8 @@ def disk_use(run: Run) -> tuple[int, int] | None:
 
 def _seconds(run: Run, stage: Stage) -> float | None:
     """Seconds that the latest finished stage of the same kind took; SFT and DPO are different kinds."""
-    kinds = {other.name: other.kind for other in stages_of(run.last)}
-    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds[name] == stage.kind]
+    kinds = {other.name: other.kind for other in run.stages(run.last)}
+    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds.get(name) == stage.kind]
     return same[-1] if same else None
 
 
@@ -90,13 +91,17 @@ def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
     """Tokens that the stage generates with answers and judgements of the given length."""
     config = run.config
     judged = config.judge.samples * judgement
-    if stage.part == "aift":
-        return int(config.instructions.count * config.rollout.candidates * (answer + judged))
+    candidates = config.instructions.count * config.rollout.candidates
+    if stage.part in ("aift", "past"):
+        return int(candidates * (answer + judged))
+    if stage.part == "previous":
+        return int(candidates * judged)
     if stage.part != "eval":
         return 0
     prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
     held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
-    return int(prompts * config.eval.candidates * (answer + judged) + held_out * judged)
+    canaries = len(NAMES) * min(config.eval.canaries, prompts)
+    return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)
 
 
 def _mean_lengths(run: Run) -> tuple[float, float] | None:

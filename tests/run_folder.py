@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from srlm.config import flat, parse_config, to_toml
+from srlm.config import PairSettings, flat, parse_config, to_toml
 from srlm.metrics import answer_metrics, judge_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
@@ -48,7 +48,7 @@ def _write_files(run: Run, name: str) -> None:
     elif part == "eval":
         answers, judged = eval_answers(t), eval_judged(t)
         write_rows(folder / "eval.jsonl", [*answers, *judged])
-        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, 0.0, 1)}
+        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, PairSettings())}
         write_json(folder / "metrics.json", found)
     elif part == "aift":
         write_rows(aift / "instructions.jsonl", _instructions())

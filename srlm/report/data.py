@@ -6,7 +6,7 @@ from typing import Any
 
 from srlm.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
-from srlm.run import Run, stages_of
+from srlm.run import Run
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
@@ -49,7 +49,7 @@ def _summary(run: Run, t: int) -> dict[str, Any]:
 def _stages(run: Run, t: int) -> dict[str, dict[str, Any]]:
     """What became of each stage of M_t: state, why, seconds, attempts and what it reported."""
     result = {}
-    for stage in stages_of(models_of(run)[-1]):
+    for stage in run.stages(models_of(run)[-1]):
         if stage.t != t:
             continue
         state, why = run.state(stage)
