@@ -409,6 +409,14 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, F
     return result
 
 
+# Dotted key -> default, of every key that has one: what a run knew nothing of when it was made was in effect like this.
+DEFAULTS = {
+    key: field.default
+    for key, field in known_keys().items()
+    if not field.is_required() and not isinstance(field.default, dict)  # of a dict, `flat` has a key for each item
+}
+
+
 def _fields(settings: Settings) -> Iterator[tuple[str, FieldInfo, Any]]:
     for name, field in type(settings).model_fields.items():
         yield name, field, getattr(settings, name)

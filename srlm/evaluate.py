@@ -3,10 +3,12 @@
 Only this module calls the grader (ground truth): nothing that it says reaches training.
 """
 
+import asyncio
 import importlib
 import math
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from srlm.records import (
     EFTRow,
     EvalRow,
     JudgeEval,
+    Judgement,
     Messages,
     PreferencePair,
     PromptRow,
@@ -60,10 +63,14 @@ def checked_marks(marks: dict[str, float] | None, row: str) -> dict[str, float] 
 class Evaluator:
     """Evaluates one model: each item (a prompt or a held-out EFT response) becomes one row of eval.jsonl."""
 
-    def __init__(self, engine: Engine, templates: Templates, config: Config) -> None:
+    def __init__(self, engine: Engine, templates: Templates, config: Config, held_out: Iterable[EFTRow] = ()) -> None:
         self._engine, self._config = engine, config
         self._judge = make_judge(engine, templates, config.judge)
         self._grader = load_grader(config.eval.grader)
+        self._groups: dict[str, list[EFTRow]] = defaultdict(list)
+        for row in held_out:
+            self._groups[row.group].append(row)
+        self._group_tasks: dict[str, asyncio.Task[dict[str, list[Judgement]]]] = {}
         # The same seed for every model: figures of M_t and M_{t+1} differ by the model, not by the draw.
         self._seed = seed_of(config.run.seed, "eval")
 
@@ -98,10 +105,26 @@ class Evaluator:
         return AnswerEval(rollout=rollout, truth=truth)
 
     async def _judged(self, item: EFTRow) -> JudgeEval:
-        judgements = await self._judge.score(item.messages, item.response, seed_of(self._seed, item.id, "judge"))
+        if self._config.judge.mode == "pairwise":
+            judgements = (await self._in_its_group(item))[item.id]
+        else:
+            judgements = await self._judge.score(item.messages, item.response, seed_of(self._seed, item.id, "judge"))
         human = item.score if item.human is None else item.human
-        dropped = "overlong" if judgements[0].finish == "overlong" else None
+        dropped = "overlong" if judgements and judgements[0].finish == "overlong" else None
         return JudgeEval(id=item.id, group=item.group, human=human, judgements=judgements, dropped=dropped)
+
+    async def _in_its_group(self, item: EFTRow) -> dict[str, list[Judgement]]:
+        """Row id -> judgements, of a round robin of the responses to the item's prompt: made once, by whoever asks."""
+
+        async def compared() -> dict[str, list[Judgement]]:
+            rows = self._groups[item.group]
+            seeds = [seed_of(self._seed, row.id, "judge") for row in rows]
+            judged = await self._judge.all(item.messages, [row.response for row in rows], seeds)
+            return {row.id: found for row, found in zip(rows, judged, strict=True)}
+
+        if item.group not in self._group_tasks:
+            self._group_tasks[item.group] = asyncio.create_task(compared())
+        return await self._group_tasks[item.group]
 
 
 def row_id(row: AnswerEval | JudgeEval | CanaryEval) -> str:

@@ -82,13 +82,10 @@ async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
     path = run.folder(t) / "eval.jsonl"
     done = {row_id(row) for row in read_rows(path, EvalRow)}
-    evaluator = Evaluator(engine, run.templates, run.config)
-    prompts = list(read_rows(run.seed("eval_prompts"), PromptRow))
-    items: list[PromptRow | EFTRow | CanaryRow] = [
-        *prompts,
-        *read_rows(run.seed("held_out_eft"), EFTRow),
-        *evaluator.canaries(prompts),
-    ]
+    prompts: list[PromptRow] = list(read_rows(run.seed("eval_prompts"), PromptRow))
+    held_out: list[EFTRow] = list(read_rows(run.seed("held_out_eft"), EFTRow))
+    evaluator = Evaluator(engine, run.templates, run.config, held_out)
+    items: list[PromptRow | EFTRow | CanaryRow] = [*prompts, *held_out, *evaluator.canaries(prompts)]
     owed = [item for item in items if item.id not in done]
     with Appender(path) as file:
         await work_on(_each(owed), evaluator.row, slots, file)

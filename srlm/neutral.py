@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 # Of well-known chat models: for endpoints, whose tokenizer is not at hand.
 _COMMON = """<|im_start|> <|im_end|> <|im_sep|> <|endoftext|> <|endofprompt|> <|begin_of_text|> <|end_of_text|>
-    <|eot_id|> <|eom_id|> <|start_header_id|> <|end_header_id|> <|python_tag|> <|system|> <|user|> <|assistant|> <|end|> 
+    <|eot_id|> <|eom_id|> <|start_header_id|> <|end_header_id|> <|python_tag|> <|system|> <|user|> <|assistant|> <|end|>
     <|start|> <|message|> <|channel|> <|return|> <|pad|> <s> </s> <pad> <unk> <bos> <eos> <start_of_turn> <end_of_turn>
     [INST] [/INST] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_CALLS] [TOOL_RESULTS]
     [/TOOL_RESULTS] <<SYS>> <</SYS>> <think> </think> <tool_call> </tool_call> <tool_response> </tool_response>

@@ -78,13 +78,14 @@ class Judgement(Record):
 
 
 class Comparison(Record):
-    """Two responses compared in both orders. A disagreement is a tie; None: a reply gave no verdict."""
+    """Two responses, a and b, compared in both orders. A disagreement is a tie; None: a reply gave no verdict."""
 
     winner: Literal["a", "b", "tie"] | None
     verdicts: tuple[str | None, str | None]  # "a", "b" or "tie", of the order (a, b) and of the order (b, a)
-    texts: tuple[str, str]  # the two replies
-    finish: str
-    tokens: int
+    texts: tuple[str, str]  # the two replies, in the same order
+    finish: str  # "stop", or why a reply did not end
+    tokens: tuple[int, int]
+    flags: list[str] = []  # as of a judgement: "conflict", "order"
 
 
 class Candidate(Record):

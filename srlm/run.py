@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from srlm.config import FORMAT, Config, PairSettings, flat, load_config
+from srlm.config import DEFAULTS, FORMAT, Config, PairSettings, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
 from srlm.store import digest, file_digest, read_json, write_json
@@ -96,7 +96,7 @@ def stages_of(n: int, pairs: PairSettings | None = None) -> list[Stage]:
             result.append(_train(t, "sft", ("seed/ift", "seed/eft", "prompts/judge")))
         elif t > 1:
             result.append(_train(t, "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
-        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge")
+        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
         result.append(Stage(f"M{t}/eval", (*judged, *sampled, "eval"), (*made, *held_out), files))
         if 0 < t < n:
@@ -205,6 +205,9 @@ class Run:
             kind, _, rest = name.partition("/")
             if kind == "seed":
                 result[name] = file_digest(self.seed(rest))
+            elif name == "prompts/pairwise":
+                if self.config.judge.mode == "pairwise":
+                    result[name] = self.templates.pairwise.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
             elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest
@@ -230,10 +233,11 @@ class Run:
     def _difference(self, stage: Stage, record: StageRecord) -> str:
         """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
         now, inputs = self.settings_of(stage), self.inputs_of(stage)
+        then = {key: DEFAULTS[key] for key in now if key in DEFAULTS} | record.settings  # it knew of no newer settings
         found = [
-            f"{key} was {json.dumps(record.settings.get(key))}, is {json.dumps(now.get(key))}"
-            for key in sorted({*now, *record.settings})
-            if now.get(key) != record.settings.get(key)
+            f"{key} was {json.dumps(then.get(key))}, is {json.dumps(now.get(key))}"
+            for key in sorted({*now, *then})
+            if now.get(key) != then.get(key)
         ]
         found += [f"{name} changed" for name, value in inputs.items() if record.inputs.get(name) != value]
         return "; ".join(found)
@@ -265,7 +269,7 @@ class Run:
 
     def accept_changes(self) -> list[dict[str, Any]]:
         """Record settings that changed since last time (called when no finished stage is stale); return them."""
-        old, new = self.record.settings, flat(self.config)
+        old, new = DEFAULTS | self.record.settings, flat(self.config)
         changed = [
             {"time": now(), "key": key, "was": old.get(key), "is": new.get(key)}
             for key in sorted({*old, *new})

@@ -40,7 +40,6 @@ SCORED = {
 
 UNSCORED = [
     "",
-    "4",
     "It deserves four points.",
     "Score:",
     "Score: N",

@@ -45,6 +45,8 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield line("answer length (characters)", whole, *answers, "chars")
     yield line("prompts with tied answers", percent, *answers, "tie_rate")
     yield line("prompts with a usable pair", percent, *answers, "usable_pair_rate")
+    yield "canaries that pass as answers", [_passed(model) for model in models]
+    yield "health gate", [_gate(model) for model in models]
     yield "AIFT: instructions kept / asked", [_kept(model) for model in models]
     yield line("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
     yield "training (s)", [_seconds(model, "train") for model in models]
@@ -55,6 +57,20 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
 def _kept(model: dict[str, Any]) -> str:
     counts = _at(model, "aift", "instructions")
     return f"{counts['kept']} / {counts['asked']}" if counts else NOTHING
+
+
+def _passed(model: dict[str, Any]) -> str:
+    found = _at(model, "metrics", "canaries")
+    return f"{len(found['passed'])} of {len(found['scores'])}" if found else NOTHING
+
+
+def _gate(model: dict[str, Any]) -> str:
+    """passed, or the checks that found something, with what became of it."""
+    gate = _at(model, "metrics", "gate")
+    if gate is None:
+        return NOTHING
+    names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
+    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
@@ -85,6 +101,8 @@ def print_model(data: dict[str, Any]) -> None:
     _print_training(data["training"])
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
+    _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
+    _print_gate(_at(data, "metrics", "gate"))
     aift = data["aift"] or {}
     _print_figures("New instructions", aift.get("instructions"))
     _print_figures("Preference pairs", aift.get("pairs"))
@@ -119,8 +137,16 @@ def _print_figures(title: str, figures: Mapping[str, Any] | None) -> None:
         table.add_row(name.replace("_", " "), "" if isinstance(value, dict) and value else _figure(value))
         if isinstance(value, dict):
             for reason, count in value.items():
-                table.add_row(safe(f"  {reason}"), str(count))
+                table.add_row(safe(f"  {reason}"), _figure(count))
     out().print(table)
+
+
+def _print_gate(gate: dict[str, Any] | None) -> None:
+    if gate is None:
+        return
+    _heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "" if gate["findings"] else "passed"))
+    for finding in gate["findings"]:
+        _line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
 
 
 def _print_answer(row: dict[str, Any]) -> None:
