@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from srlm.records import CanaryRow, PromptRow
 from srlm.rubric import PLACEHOLDER, Rubric
 
-
 NAMES = ("empty", "constant", "score", "instruction", "closed judgement", "rubric")
 
 

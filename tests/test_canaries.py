@@ -34,7 +34,7 @@ def test_six_kinds_made_for_the_rubric() -> None:
     assert "{" not in "".join(texts.values())
 
 
-@pytest.mark.parametrize("path", sorted(PROMPTS.glob("judge*.txt")) + [PROMPTS / "pairwise.txt"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*sorted(PROMPTS.glob("judge*.txt")), PROMPTS / "pairwise.txt"], ids=lambda p: p.stem)
 def test_every_shipped_rubric_has_its_canaries(path: Path) -> None:
     rubric = load_rubric(path)
     texts = canary_texts(rubric, 10)

@@ -49,7 +49,7 @@ def test_options_of_pairs_that_ask_other_models_have_stages() -> None:
 
 def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
     run = change(finished_run(tmp_path / "r"), "samples = 3", "samples = 5")
-    with pytest.raises(UserError, match="judge.samples was 3, is 5"):
+    with pytest.raises(UserError, match=r"judge\.samples was 3, is 5"):
         check_plan(run, 2, "M1/eval")  # M0/eval is stale, too
     check_plan(run, 2, "stale")
     run.set_aside("stale")
