@@ -85,15 +85,21 @@ class Evaluator:
         return await (self._answer(item) if isinstance(item, PromptRow) else self._judged(item))
 
     async def _canary(self, item: CanaryRow) -> CanaryEval:
-        """Its judgements; a judge who only compares gets the model's own answers, which the same seed gives again."""
-        texts = [item.response]
+        seed = seed_of(self._seed, item.id, "judge")
         if self._config.judge.mode == "pairwise":
-            count, settings = self._config.eval.candidates, self._config.rollout
-            real = await answer(self._engine, settings, item.prompt, item.messages, count, self._seed)
-            texts += [candidate.text for candidate in real.candidates]
-        seeds = [seed_of(self._seed, item.id, "judge", index) for index in range(len(texts))]
-        judgements = (await self._judge.all(item.messages, texts, seeds))[0]
+            judgements = await self._against_answers(item, seed)
+        else:
+            judgements = await self._judge.score(item.messages, item.response, seed)
         return CanaryEval(id=item.id, name=item.name, response=item.response, judgements=judgements)
+
+    async def _against_answers(self, item: CanaryRow, seed: int) -> list[Judgement]:
+        """Comparisons of a canary with each of the model's own answers, which the same seed gives again."""
+        count, settings = self._config.eval.candidates, self._config.rollout
+        real = (await answer(self._engine, settings, item.prompt, item.messages, count, self._seed)).candidates
+        compared = await asyncio.gather(
+            *(self._judge.compare(item.messages, item.response, c.text, seed_of(seed, i)) for i, c in enumerate(real))
+        )
+        return [self._judge.side(found, "a", i) for i, founds in enumerate(compared) for found in founds]
 
     async def _answer(self, item: PromptRow) -> AnswerEval:
         count = self._config.eval.candidates

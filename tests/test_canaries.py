@@ -67,6 +67,22 @@ def test_they_are_judged_as_answers_are(tmp_path: Path) -> None:
         assert "question " in prompt
 
 
+def test_a_judge_who_compares_sees_them_beside_the_models_own_answers(tmp_path: Path) -> None:
+    def reply(messages: Messages, seed: int) -> str:
+        text = messages[0]["content"]
+        if "Verdict" not in text:
+            return "a real answer"
+        return "Verdict: A" if text.index("a real answer") < text.rindex("Score: 5") else "Verdict: B"
+
+    run = bare_run(tmp_path / "r")
+    config = run.config.model_copy(update={"judge": run.config.judge.model_copy(update={"mode": "pairwise"})})
+    evaluator = Evaluator(ScriptedEngine(reply), run.templates, config)
+    item = next(item for item in evaluator.canaries(PROMPT_ROWS) if item.name == "score")
+    row = asyncio.run(evaluator.row(item))
+    assert [j.score for j in row.judgements] == [0.0] * 4 * 3  # against each of 4 answers, K = 3
+    assert {j.against for j in row.judgements} == {0, 1, 2, 3}
+
+
 def answers(*scores: float) -> list[AnswerEval]:
     candidates = [Candidate(text="x", finish="stop", tokens=1, judgements=judged(score)) for score in scores]
     return [AnswerEval(rollout=Rollout(id="r", messages=[], candidates=candidates))]
