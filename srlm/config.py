@@ -177,7 +177,7 @@ class PairSettings(Settings):
         "rank differently, or soften DPO's loss by their mean consistency (tau + 1) / 2.",
     )
     min_consistency: float = Field(
-        0.5, ge=0, le=1, description="Least consistency of an instruction to drop it not; 0.5: unrelated rankings."
+        0.5, ge=0, le=1, description="Drop instructions of less consistency; 0.5: unrelated rankings."
     )
 
     def at(self, t: int) -> "PairSettings":

@@ -253,6 +253,8 @@ class Iteration:
             return
         run, paths = self.run, [self.run.folder(i) / "metrics.json" for i in (t, t - 1)]
         metrics, previous = (read_json(path) for path in paths)
+        if "aift" not in metrics:  # pairs of an earlier version
+            metrics = write_metrics(run.folder(t), t, run.config)
         findings = check_judge(metrics, previous, run.config.gate)
         stopping = [finding for finding in findings if not finding.waived]
         accepted = bool(stopping) and run.accepts(f"M{t}", stopping, self.accept_judge)
