@@ -111,7 +111,7 @@ class TestOneModel:
         text = shown(finished_run(tmp_path), capsys, "m1")
         assert row_of(text, "too similar") == ["1"]
         assert row_of(text.partition("Preference pairs")[2], "tie") == ["1"]
-        assert row_of(text, "logps_chosen") == ["-6", "-7"]
+        assert row_of(text, "logps_chosen") == ["-6", "-7", "█▁"]
         assert "Question p1?" in text
         assert "self-score 4.00 (4); truth score 2, correct 1" in text
         assert "judgement: It is so." in text
