@@ -25,7 +25,8 @@ from srlm.generate import GenerateJob, Part, instruction_filter
 from srlm.instructions import instructions_from_file
 from srlm.launch import Watch, run_child
 from srlm.metrics import instruction_counts
-from srlm.pairs import consistency, make_pairs, rank_agreement
+from srlm.opinions import past_answers, rank_agreements, softening
+from srlm.pairs import consistency, make_pairs
 from srlm.plan import check_plan
 from srlm.records import EFTRow, IFTRow, Instruction, PreferencePair, PromptRow, Rollout
 from srlm.run import Run, Stage, Status
@@ -104,7 +105,7 @@ class Iteration:
             max_length=run.config.model.max_length,
             train=run.config.train,
             optimizer=run.config.sft if sft else run.config.dpo,
-            consistency=1.0 if sft else self.softening(t - 1),
+            consistency=1.0 if sft else softening(run, t - 1),
         )
         command = launch_command(self.write_job(f"M{t}-train", job), run.config.train.num_processes)
         label = f"M{t}: SFT of M0" if sft else f"M{t}: DPO of M{t - 1}"
@@ -196,7 +197,7 @@ class Iteration:
         with self.recorded(stage) as info:
             folder, settings = self.run.aift(t), self.run.config.pairs.at(t)
             rollouts = list(read_rows(folder / "rollouts.jsonl", Rollout))
-            past, taus = self.rows_of(f"M{t}/past"), self.rank_agreements(t, rollouts)
+            past, taus = past_answers(self.run, t), rank_agreements(self.run, t, rollouts)
             made = make_pairs(rollouts, settings, past, taus)
             pairs = [pair for _, pair in made if isinstance(pair, PreferencePair)]
             dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
@@ -221,29 +222,6 @@ class Iteration:
         if previous and not self.done(previous):
             with self.recorded(previous) as info:
                 info |= self.generate_child(t, self.run.model(t - 1), ["previous"]) | {"model": f"M{t - 1}"}
-
-    def rows_of(self, stage: str) -> dict[str, Rollout]:
-        """The judged rollouts that a stage of `ask_other_models` made, by id; none where no option calls for it."""
-        if stage not in self.stages:
-            return {}
-        return {row.id: row for row in read_rows(self.run.root / self.stages[stage].outputs[0], Rollout)}
-
-    def rank_agreements(self, t: int, rollouts: list[Rollout]) -> dict[str, float]:
-        """Kendall's tau of M_t's and M_{t-1}'s rankings by instruction, kept with their C; {} where not asked for."""
-        previous, settings = self.rows_of(f"M{t}/previous"), self.run.config.pairs
-        found = {row.id: rank_agreement(row, previous[row.id], settings) for row in rollouts if row.id in previous}
-        taus = {row_id: tau for row_id, tau in sorted(found.items()) if tau is not None}
-        if previous:
-            agreed = {"consistency": consistency(list(taus.values())), "tau": taus}
-            write_json(self.run.aift(t) / "consistency.json", agreed)
-        return taus
-
-    def softening(self, t: int) -> float:
-        """CREAM's C of AIFT(M_t), by which the DPO loss is softened; 1 where that is not asked for."""
-        if self.run.config.pairs.consistency != "soften":
-            return 1.0
-        found: float | None = read_json(self.run.aift(t) / "consistency.json")["consistency"]
-        return 1.0 if found is None else found
 
     # --- the health gate -------------------------------------------------------------------------------------------
 

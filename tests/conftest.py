@@ -12,7 +12,6 @@ from srlm.config import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
 
-
 hypothesis.settings.register_profile("srlm", deadline=None)  # the machine has other work: seconds prove nothing
 hypothesis.settings.load_profile("srlm")
 
