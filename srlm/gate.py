@@ -136,5 +136,6 @@ def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     again = f"srlm iterate {n} --run {root}"
     return (
         f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "
-        f"({root}/config.toml), then `{again} --redo stale`. Or train on it as it is: `{again} --accept-judge`"
+        f"({root}/config.toml), then `{again} --redo stale`, which makes all that was judged anew. "
+        f"Or train on it as it is: `{again} --accept-judge`"
     )

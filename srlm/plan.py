@@ -56,10 +56,9 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
             raise UserError(problem, "put it back, or make a new run with `srlm init`")
     for planned in make_plan(run, n):
         if planned.state == "stale" and planned.stage.name not in again:
-            name = planned.stage.name
             raise UserError(
-                f"{name} was made from something else: {planned.why}",
-                f"put it back, or make {name} and what follows anew: srlm iterate {n} --run {run.root} --redo {name}",
+                f"{planned.stage.name} was made from something else: {planned.why}",
+                f"put it back, or make all that is stale anew: srlm iterate {n} --run {run.root} --redo stale",
             )
     return run.accept_changes()
 

@@ -113,7 +113,7 @@ def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
         check_plan(run, 2)
     assert "M2/train" in str(error.value)
     assert "dpo.beta was 0.1, is 0.2" in str(error.value)
-    assert "--redo M2/train" in str(error.value)
+    assert "--redo stale" in str(error.value)
 
 
 def test_how_the_seed_data_was_split_cannot_change(tmp_path: Path) -> None:

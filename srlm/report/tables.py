@@ -180,7 +180,8 @@ def _print_figures(title: str, figures: Mapping[str, Any] | None) -> None:
 def _print_gate(gate: dict[str, Any] | None) -> None:
     if gate is None:
         return
-    heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "" if gate["findings"] else "passed"))
+    stops = not all(finding["waived"] for finding in gate["findings"])
+    heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
     for finding in gate["findings"]:
         line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
 
