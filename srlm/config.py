@@ -87,6 +87,18 @@ class DataSettings(Settings):
     )
 
 
+class BaselineSettings(Settings):
+    """How EFT is built from responses that people ranked (paper: section 3.1.1); without them nothing reads this."""
+
+    train: bool = Field(
+        True, description="First train the judging baseline by SFT of M0 on IFT; false where M0 follows instructions."
+    )
+    max_share: float = Field(
+        0.5, gt=0, le=1, description="Largest share of one score in EFT: else the judge learns to say it always."
+    )
+    min_rows: int = Field(16, ge=1, description="Stop where fewer judgements agree with the human ranking.")
+
+
 class EngineSettings(Settings):
     """How text is generated."""
 
@@ -302,6 +314,7 @@ class Config(Settings):
     run: RunSettings = RunSettings()
     model: ModelSettings
     data: DataSettings = DataSettings()
+    baseline: BaselineSettings = BaselineSettings()
     engine: EngineSettings = EngineSettings()
     instructions: InstructionSettings = InstructionSettings()
     rollout: RolloutSettings = RolloutSettings()

@@ -24,13 +24,13 @@ from srlm.records import (
     AnswerEval,
     CanaryEval,
     CanaryRow,
-    EFTRow,
     EvalRow,
     JudgeEval,
     Judgement,
     Messages,
     PreferencePair,
     PromptRow,
+    RatedRow,
     Rollout,
 )
 from srlm.rollout import answer, roll_out
@@ -61,13 +61,13 @@ def checked_marks(marks: dict[str, float] | None, row: str) -> dict[str, float] 
 
 
 class Evaluator:
-    """Evaluates one model: each item (a prompt or a held-out EFT response) becomes one row of eval.jsonl."""
+    """Evaluates one model: each item (a prompt or a rated response) becomes one row."""
 
-    def __init__(self, engine: Engine, templates: Templates, config: Config, held_out: Iterable[EFTRow] = ()) -> None:
+    def __init__(self, engine: Engine, templates: Templates, config: Config, held_out: Iterable[RatedRow] = ()) -> None:
         self._engine, self._config = engine, config
         self._judge = make_judge(engine, templates, config.judge)
         self._grader = load_grader(config.eval.grader)
-        self._groups: dict[str, list[EFTRow]] = defaultdict(list)
+        self._groups: dict[str, list[RatedRow]] = defaultdict(list)
         for row in held_out:
             self._groups[row.group].append(row)
         self._group_tasks: dict[str, asyncio.Task[dict[str, list[Judgement]]]] = {}
@@ -78,8 +78,8 @@ class Evaluator:
         """The canaries for this judge's rubric."""
         return canary_rows(prompts, self._judge.rubric, self._judge.scale.high, self._config.eval.canaries)
 
-    async def row(self, item: PromptRow | EFTRow | CanaryRow) -> AnswerEval | JudgeEval | CanaryEval:
-        """The evaluation row of one held-out item."""
+    async def row(self, item: PromptRow | RatedRow | CanaryRow) -> AnswerEval | JudgeEval | CanaryEval:
+        """The evaluation row of one item."""
         if isinstance(item, CanaryRow):
             return await self._canary(item)
         return await (self._answer(item) if isinstance(item, PromptRow) else self._judged(item))
@@ -110,16 +110,15 @@ class Evaluator:
             truth = [checked_marks(self._grader(item.messages, c.text), item.id) for c in rollout.candidates]
         return AnswerEval(rollout=rollout, truth=truth)
 
-    async def _judged(self, item: EFTRow) -> JudgeEval:
+    async def _judged(self, item: RatedRow) -> JudgeEval:
         if self._config.judge.mode == "pairwise":
             judgements = (await self._in_its_group(item))[item.id]
         else:
             judgements = await self._judge.score(item.messages, item.response, seed_of(self._seed, item.id, "judge"))
-        human = item.score if item.human is None else item.human
         dropped = "overlong" if judgements and judgements[0].finish == "overlong" else None
-        return JudgeEval(id=item.id, group=item.group, human=human, judgements=judgements, dropped=dropped)
+        return JudgeEval(id=item.id, group=item.group, human=item.human, judgements=judgements, dropped=dropped)
 
-    async def _in_its_group(self, item: EFTRow) -> dict[str, list[Judgement]]:
+    async def _in_its_group(self, item: RatedRow) -> dict[str, list[Judgement]]:
         """Row id -> judgements, of a round robin of the responses to the item's prompt: made once, by whoever asks."""
 
         async def compared() -> dict[str, list[Judgement]]:
@@ -134,7 +133,7 @@ class Evaluator:
 
 
 def row_id(row: AnswerEval | JudgeEval | CanaryEval) -> str:
-    """The id of the held-out item that the row is about."""
+    """The id of the item that the row is about."""
     return row.rollout.id if isinstance(row, AnswerEval) else row.id
 
 

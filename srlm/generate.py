@@ -19,13 +19,13 @@ from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
 from srlm.judge import make_judge
-from srlm.records import CanaryRow, EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
+from srlm.records import CanaryRow, EvalRow, IFTRow, Instruction, PromptRow, RatedRow, Rollout
 from srlm.rollout import answer, judge_candidates, roll_out, work_on
 from srlm.run import Run
 from srlm.store import Appender, read_rows, seed_of
 
 T = TypeVar("T")
-Part = Literal["eval", "instructions", "aift", "past", "judge_past", "previous"]
+Part = Literal["eval", "judge", "instructions", "aift", "past", "judge_past", "previous"]
 
 
 class GenerateJob(BaseModel):
@@ -64,6 +64,7 @@ async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dic
     slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
     work = {
         "eval": evaluate,
+        "judge": judge_ranked,
         "instructions": write_instructions,
         "aift": make_aift,
         "past": answer_as_past,
@@ -80,12 +81,27 @@ async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dic
 
 async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
-    path = run.folder(t) / "eval.jsonl"
-    done = {row_id(row) for row in read_rows(path, EvalRow)}
     prompts: list[PromptRow] = list(read_rows(run.seed("eval_prompts"), PromptRow))
-    held_out: list[EFTRow] = list(read_rows(run.seed("held_out_eft"), EFTRow))
+    held_out: list[RatedRow] = list(read_rows(run.seed("held_out_eft"), RatedRow))
     evaluator = Evaluator(engine, run.templates, run.config, held_out)
-    items: list[PromptRow | EFTRow | CanaryRow] = [*prompts, *held_out, *evaluator.canaries(prompts)]
+    items: list[PromptRow | RatedRow | CanaryRow] = [*prompts, *held_out, *evaluator.canaries(prompts)]
+    await _evaluate(evaluator, items, run.folder(t) / "eval.jsonl", slots)
+
+
+async def judge_ranked(run: Run, _: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The baseline's judgements of the ranked responses that are missing from baseline/judgements.jsonl.
+
+    Whatever `judge.mode` says, they are written out with their score: M1 shall learn to write such judgements.
+    """
+    written = run.config.model_copy(update={"judge": run.config.judge.model_copy(update={"mode": "sampled"})})
+    evaluator = Evaluator(engine, run.templates, written)
+    await _evaluate(evaluator, read_rows(run.seed("ranked"), RatedRow), run.baseline / "judgements.jsonl", slots)
+
+
+async def _evaluate(
+    evaluator: Evaluator, items: Iterable[PromptRow | RatedRow | CanaryRow], path: Path, slots: asyncio.Semaphore
+) -> None:
+    done = {row_id(row) for row in read_rows(path, EvalRow)}
     owed = [item for item in items if item.id not in done]
     with Appender(path) as file:
         await work_on(_each(owed), evaluator.row, slots, file)
@@ -178,7 +194,7 @@ def instruction_filter(run: Run, t: int) -> InstructionFilter:
     seeds = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
     seeds += [first_user_turn(row.messages) for earlier in range(1, t) for row in _kept(run, earlier)]
     held_out = [first_user_turn(row.messages) for row in read_rows(run.seed("eval_prompts"), PromptRow)]
-    held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), EFTRow)]
+    held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), RatedRow)]
     return InstructionFilter(run.config.instructions, seeds, held_out)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from srlm.canaries import NAMES
 from srlm.config import flat
 from srlm.errors import UserError
-from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
+from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
 from srlm.run import Run, Stage, State
 from srlm.store import read_json, read_rows
 
@@ -95,10 +95,12 @@ def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
         return int(candidates * (answer + judged))
     if stage.part == "previous":
         return int(candidates * judged)
+    if stage.part == "judge":
+        return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
     if stage.part != "eval":
         return 0
     prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
-    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
+    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
     canaries = len(NAMES) * min(config.eval.canaries, prompts)
     return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)
 

@@ -42,6 +42,34 @@ class EFTRow(Record):
     filled: bool = False
 
 
+class RankedResponse(Record):
+    """One response that people ranked or rated; `human` is what they gave it: higher is better, within its row only."""
+
+    text: str
+    human: float
+
+
+class RankedRow(Record):
+    """One prompt (a conversation that ends with the user's turn) with two or more ranked or rated responses."""
+
+    id: str
+    messages: Messages
+    responses: list[RankedResponse]
+
+
+class RatedRow(Record):
+    """One response and what people gave it: a row of seed/held_out_eft.jsonl and of seed/ranked.jsonl.
+
+    `human` (higher is better) can be compared within its `group` only: the responses that people saw side by side.
+    """
+
+    id: str
+    group: str
+    messages: Messages
+    response: str
+    human: float
+
+
 class PromptRow(Record):
     """One held-out evaluation prompt: a conversation that ends with the user's turn."""
 
@@ -125,7 +153,7 @@ class AnswerEval(Record):
 
 
 class JudgeEval(Record):
-    """One held-out EFT response, judged K times by the model; `human` is what people gave it."""
+    """One rated response, judged K times by the model; `human` is what people gave it."""
 
     kind: Literal["judge"] = "judge"
     id: str

@@ -1,8 +1,8 @@
 """The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
 
-A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`. Its digest covers the settings
-that it reads and the digests of its inputs; its `done` mark is written after its files. A dead owner leaves a
-partial stage behind, which the next `srlm iterate` takes up again.
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`, `baseline/judge`.
+Its digest covers the settings that it reads and the digests of its inputs; its `done` mark is written after its files.
+A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
 """
 
 import fcntl
@@ -24,7 +24,9 @@ from srlm.errors import UserError
 from srlm.prompts import Templates
 from srlm.store import digest, file_digest, read_json, write_json
 
-SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")
+SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
+MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
+BASELINE = "baseline"  # the folder and the stages that build EFT from what people ranked
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -71,39 +73,50 @@ class Stage:
 
     @property
     def t(self) -> int:
-        """The number of the model it belongs to."""
-        return int(self.name[1:].split("/")[0])
+        """The number of the model it belongs to; 0 for the baseline, which comes before M1."""
+        return model_number(self.name)
 
     @property
     def part(self) -> Any:
-        """What it does: train, eval, aift or pairs."""
+        """What it does: train, eval, aift or pairs; judge or eft for the baseline."""
         return self.name.split("/")[1]
 
     @property
     def kind(self) -> str:
-        """What stages that take about the same time have in common: sft, dpo, eval, aift or pairs."""
+        """What stages that take about the same time have in common: sft, dpo, or the part."""
         return self.settings[-1] if self.part == "train" else str(self.part)
 
 
-def stages_of(n: int, pairs: PairSettings | None = None) -> list[Stage]:
-    """All stages that bring a run to M_n, in the order they are run; some only options of `pairs` call for."""
-    judged = ("run", "model", "engine", "judge")
+JUDGED = ("run", "model", "engine", "judge")  # the settings that decide what a judgement is
+
+
+def model_number(name: str) -> int:
+    """The t of a stage's name "M{t}/..."; 0 for the baseline's."""
+    model = name.partition("/")[0]
+    return 0 if model == BASELINE else int(model[1:])
+
+
+def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) -> list[Stage]:
+    """All stages that bring a run to M_n, in the order they are run; some only options of `pairs` call for.
+
+    `eft` is what M1 learns judging from.
+    """
     sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
     result = []
     for t in range(n + 1):
         made = (f"M{t}/train",) if t else ()
         if t == 1:
-            result.append(_train(t, "sft", ("seed/ift", "seed/eft", "prompts/judge")))
+            result.append(_train("M1", "sft", ("seed/ift", eft, "prompts/judge")))
         elif t > 1:
-            result.append(_train(t, "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
+            result.append(_train(f"M{t}", "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
         held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", (*judged, *sampled, "eval"), (*made, *held_out), files))
+        result.append(Stage(f"M{t}/eval", (*JUDGED, *sampled, "eval"), (*made, *held_out), files))
         if 0 < t < n:
             aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
             rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
-            result.append(Stage(f"M{t}/aift", (*judged, "rollout", "instructions"), aift, rows))
-            others = _other_models(t, pairs or PairSettings(), judged, (*judged, *sampled, "rollout.candidates"))
+            result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
+            others = _other_models(t, pairs or PairSettings(), (*JUDGED, *sampled, "rollout.candidates"))
             result += others
             inputs = (f"M{t}/aift", *(stage.name for stage in others))
             outputs = ("pairs.jsonl", "dropped.jsonl", "consistency.json")
@@ -111,7 +124,7 @@ def stages_of(n: int, pairs: PairSettings | None = None) -> list[Stage]:
     return result
 
 
-def _other_models(t: int, pairs: PairSettings, judged: tuple[str, ...], answered: tuple[str, ...]) -> list[Stage]:
+def _other_models(t: int, pairs: PairSettings, answered: tuple[str, ...]) -> list[Stage]:
     """What options of `pairs` need of other models: an earlier one's answers, judged by M_t; M_{t-1}'s judgements."""
     result = []
     inputs = (f"M{t}/train", f"M{t}/aift", "prompts/judge")
@@ -121,13 +134,23 @@ def _other_models(t: int, pairs: PairSettings, judged: tuple[str, ...], answered
         result.append(Stage(f"M{t}/past", (*answered, "pairs.anchor"), (*inputs, *past), files))
     if pairs.consistency != "off":
         previous = [f"M{t - 1}/train"] if t > 1 else []
-        result.append(Stage(f"M{t}/previous", judged, (*inputs, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
+        result.append(Stage(f"M{t}/previous", JUDGED, (*inputs, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
     return result
 
 
-def _train(t: int, algorithm: str, inputs: tuple[str, ...]) -> Stage:
-    files = tuple(f"M{t}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
-    return Stage(f"M{t}/train", ("run", "model", "train", algorithm), inputs, files)
+def baseline_stages(trained: bool) -> list[Stage]:
+    """The stages that build EFT: SFT of M0 on IFT alone (if `trained`), judging, choosing what agrees with people."""
+    train = [_train(BASELINE, "sft", ("seed/ift",))] if trained else []
+    judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
+    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))
+    chosen = ("run", "baseline.max_share", "baseline.min_rows")
+    files = (f"{BASELINE}/eft.jsonl", f"{BASELINE}/dropped.jsonl")
+    return [*train, judge, Stage(f"{BASELINE}/eft", chosen, (judge.name,), files)]
+
+
+def _train(model: str, algorithm: str, inputs: tuple[str, ...]) -> Stage:
+    files = tuple(f"{model}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
+    return Stage(f"{model}/train", ("run", "model", "train", algorithm), inputs, files)
 
 
 class Run:
@@ -172,12 +195,32 @@ class Run:
         return str(self.folder(t) / "model") if t else self.config.model.path
 
     def seed(self, name: str) -> Path:
-        """One of the seed files: ift, eft, held_out_eft, eval_prompts."""
+        """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts."""
         return self.root / "seed" / f"{name}.jsonl"
+
+    @property
+    def baseline(self) -> Path:
+        """The folder of the baseline and of the EFT that is built with it."""
+        return self.root / BASELINE
+
+    @property
+    def builds_eft(self) -> bool:
+        """Whether the run was made from ranked responses, from which it first builds its EFT."""
+        return "ranked" in self.record.seed_digests
+
+    @property
+    def eft(self) -> Path:
+        """What M1 learns judging from: the EFT of the seed data, or the one that was built."""
+        return self.baseline / "eft.jsonl" if self.builds_eft else self.seed("eft")
 
     def stages(self, n: int) -> list[Stage]:
         """All stages that bring this run to M_n, in the order they are run."""
-        return stages_of(n, self.config.pairs)
+        if not self.builds_eft:
+            return stages_of(n, pairs=self.config.pairs)
+        before = len(stages_of(0))
+        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs)
+        building = baseline_stages(self.config.baseline.train) if n else []
+        return [*stages[:before], *building, *stages[before:]]
 
     def log(self, name: str) -> Path:
         """The log file of a child process; the folder is made."""
@@ -187,7 +230,7 @@ class Run:
     @property
     def last(self) -> int:
         """The number of the model after the last one that has a recorded stage."""
-        return 1 + max((int(name[1:].split("/")[0]) for name in self.record.stages), default=0)
+        return 1 + max((model_number(name) for name in self.record.stages), default=0)
 
     # --- which stage is owed -------------------------------------------------------------------------------------
 
@@ -223,6 +266,8 @@ class Run:
         record = self.record.stages.get(stage.name)
         if record is None:
             return "owed", "not begun"
+        if record.status != "done" and stage.part in MADE_AT_ONCE:
+            return "owed", record.status
         if differs := self._difference(stage, record):
             return "stale", differs
         if record.status != "done":

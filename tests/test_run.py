@@ -35,7 +35,7 @@ def test_the_order_of_stages() -> None:
 
 def test_options_of_pairs_that_ask_other_models_have_stages() -> None:
     def made(**pairs: Any) -> dict[str, tuple[str, ...]]:
-        stages = stages_of(3, PairSettings(**pairs))
+        stages = stages_of(3, pairs=PairSettings(**pairs))
         return {stage.name: stage.inputs for stage in stages if stage.part in ("past", "previous", "pairs")}
 
     assert list(made(anchor="M1")) == ["M1/pairs", "M2/past", "M2/pairs"]  # M1 is not its own past
