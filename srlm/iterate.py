@@ -262,8 +262,6 @@ class Iteration:
             info |= {"rho": settings.rho, "anchored": sum(pair.rejected_from is not None for pair in pairs)}
             info |= {"consistency": consistency(list(taus.values()))} if taus else {}
             say(f"M{t}: {len(pairs)} preference pairs from {len(made)} instructions")
-            if not pairs:
-                raise StageError(f"M{t} made no preference pair: {info['dropped']}; see `srlm inspect {self.run.root}`")
 
     def ask_other_models(self, t: int) -> None:
         """For options of [pairs]: an earlier model's answers, judged by M_t; M_{t-1}'s judgements of M_t's answers."""
@@ -295,6 +293,9 @@ class Iteration:
             say(f"M{t}, health gate: {finding}" + (" [waived]" if finding.waived else ""))
         if stopping and not accepted:
             raise StageError(ways_on(run.root, t, self.n, run.config.judge))
+        if not metrics["aift"]["pairs"]:
+            dropped = metrics["aift"]["dropped"]
+            raise StageError(f"M{t} made no preference pair: {dropped}; see `srlm inspect {run.root}`")
         say(f"M{t}, health gate: " + ("accepted with --accept-judge" if accepted else "passed"))
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from srlm.store import read_json, write_json
 HEALTHY: dict[str, Any] = {
     "judge": {"pairwise_accuracy": 0.9},
     "aift": {
+        "pairs": 60,
+        "dropped": {"tie": 40},
         "parse_rate": 0.99,
         "score_entropy": 1.8,
         "tie_rate": 0.3,
@@ -170,6 +172,14 @@ def test_findings_stop_the_run_until_they_are_accepted_which_is_recorded(
     write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.9, parse_rate=0.1))
     with pytest.raises(StageError):  # but what was not seen then is not accepted now
         check(Run(run.root))
+
+
+def test_without_any_pair_there_is_nothing_to_accept(tmp_path: Path) -> None:
+    run = gated(tmp_path, but("aift", pairs=0, usable_pair_rate=0.0, dropped={"tie": 100}))
+    with pytest.raises(StageError, match="stops before M2 is trained"):
+        check(run)
+    with pytest.raises(StageError, match=r"made no preference pair: \{'tie': 100"):
+        check(run, accept=True)
 
 
 def test_what_was_accepted_for_other_pairs_does_not_count(tmp_path: Path) -> None:

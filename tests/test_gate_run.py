@@ -27,9 +27,9 @@ def inspect(root: Path) -> dict[str, Any]:
 
 
 def test_a_broken_judge_stops_the_run_before_training_and_it_goes_on_when_accepted(tmp_path: Path) -> None:
-    """Most reviews are longer than the judge may write, so that few of them come to their score."""
+    """Half of the reviews are longer than the judge may write, and do not come to their score."""
     root = tmp_path / "run"
-    make_run(root, [*SMALL, "judge.max_tokens=32"])
+    make_run(root, [*SMALL, "judge.max_tokens=46"])
     stopped = iterate(root)
     assert stopped.returncode == 1
     assert "M1, health gate: judgements that could be read:" in stopped.stderr
