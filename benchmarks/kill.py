@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from srlm.canaries import NAMES
 from srlm.records import EvalRow, Instruction, Rollout
 from srlm.run import Run
 from srlm.store import file_digest, read_json, read_rows
@@ -125,7 +126,8 @@ def check(killed: Path, whole: Path | None = None) -> list[str]:
             row.rollout.id if row.kind == "answer" else row.id
             for row in read_rows(run.folder(t) / "eval.jsonl", EvalRow)
         ]
-        expected = lines(run.seed("eval_prompts")) + lines(run.seed("held_out_eft"))
+        prompts = lines(run.seed("eval_prompts"))
+        expected = prompts + lines(run.seed("held_out_eft")) + len(NAMES) * min(run.config.eval.canaries, prompts)
         assert len(ids) == len(set(ids)) == expected, f"M{t}: {len(ids)} evaluation rows of {expected}"
     for t in range(1, LAST):
         kept = [row.id for row in read_rows(run.aift(t) / "instructions.jsonl", Instruction) if row.dropped is None]

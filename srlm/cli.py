@@ -70,8 +70,15 @@ def iterate(
     run: RunOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
     redo: Annotated[
-        str | None, typer.Option(help='Make "M2" (or a stage, "M1/aift") and what follows anew; the old is kept aside.')
+        str | None,
+        typer.Option(
+            help='Make "M2" (or a stage, "M1/aift", or all that is "stale") and what follows anew, with the old kept.'
+        ),
     ] = None,
+    accept_judge: Annotated[
+        bool,
+        typer.Option("--accept-judge", help="Train on although the health gate has findings; run.json keeps them."),
+    ] = False,
 ) -> None:
     """Train, measure and let the model make its own training data, up to M_N. Rerun after anything: it goes on."""
     from srlm.console import say
@@ -91,28 +98,57 @@ def iterate(
     again = f"srlm iterate {n} --run {found.root}"
     hear_sigterm()
     try:
-        bring_to(found, n, redo)
+        bring_to(found, n, redo, accept_judge)
     except KeyboardInterrupt:
         say(f"Stopped. What is finished is safe; go on with: {again}")
         raise typer.Exit(INTERRUPTED) from None
     say(f"{found.root} is at M{n}. Look at it: srlm inspect {found.root}")
 
 
-@app.command(epilog="srlm inspect runs/a M2")
+@app.command(epilog="srlm inspect runs/a M2 --sort disagreement")
 def inspect(
     run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
     model: Annotated[str | None, typer.Argument(help="One model, e.g. M2.")] = None,
+    row: Annotated[str | None, typer.Option(help="All about one row: answers, judgements and the pair.")] = None,
+    sort: Annotated[str | None, typer.Option(help="List rows by margin, score, length or disagreement.")] = None,
+    grep: Annotated[str | None, typer.Option(help="List rows that match a regular expression.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
+    reverse: Annotated[bool, typer.Option("--reverse", help="List the lowest first.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write RUN/report.html: charts and rows on one page.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the iterations of a run as a table, or one model's numbers and examples."""
-    from srlm.console import say
-    from srlm.report import inspect_run
+    """Show the iterations of a run as a table or a page, one model's numbers and examples, or single rows."""
+    from srlm.console import out, say
+    from srlm.report import inspect_rows, inspect_run
     from srlm.run import find_run
 
     found, how = find_run(run)
     if run is None:
         say(f"{found.root} ({how})")
-    inspect_run(found, model, as_json)
+    if html:
+        from srlm.report.html import write_page
+
+        out().print(str(write_page(found)), soft_wrap=True)
+    elif row or sort or grep:
+        inspect_rows(found, model, row=row, sort=sort, grep=grep, limit=limit, reverse=reverse, as_json=as_json)
+    else:
+        inspect_run(found, model, as_json)
+
+
+@app.command(epilog="srlm view runs/a")
+def view(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8765,
+) -> None:
+    """Serve the page of the whole run to browsers of this machine, until Ctrl+C."""
+    from srlm.console import say
+    from srlm.report.view import serve
+    from srlm.run import find_run
+
+    found, how = find_run(run)
+    if run is None:
+        say(f"{found.root} ({how})")
+    serve(found, port)
 
 
 @app.command(epilog="srlm judge answers.jsonl --run runs/a | srlm judge answers.csv --endpoint URL --model NAME")

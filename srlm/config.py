@@ -9,9 +9,9 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from srlm.errors import UserError
@@ -50,6 +50,9 @@ class Settings(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
             raise ValueError("Input should be a number")
         return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def knob(default: Any, description: str, **constraints: Any) -> Any:
@@ -164,10 +167,37 @@ class JudgeSettings(Sampled):
 
 
 class PairSettings(Settings):
-    """Preference pairs: best against worst mean score."""
+    """Preference pairs: best against worst mean score; the options are off unless set."""
 
     min_margin: float = Field(0.0, ge=0, description="Least score difference of a pair; a tie is never a pair.")
+    max_margin: float | None = Field(
+        None, gt=0, description="Greatest score difference of a pair: beyond it, an answer is often just broken."
+    )
     min_judgements: int = Field(1, ge=1, description="Least valid judgements of a candidate to be in a pair.")
+    rho: Share | Annotated[list[Share], Field(min_length=1)] | None = Field(
+        None,
+        description="Length control (Meta-Rewarding), 0 to 1: chosen is the shortest answer in the best rho of the "
+        "score range, rejected the longest in the worst. A list has one per iteration; its last one holds on.",
+    )
+    anchor: Literal["off", "M0", "M1"] = Field(
+        "off",
+        description="Past anchor (Temporal Self-Rewarding): this earlier model answers too, and its worst answer is "
+        "the rejected one where M_t scores it lower. Two more engine loads an iteration.",
+    )
+    consistency: Literal["off", "drop", "soften"] = Field(
+        "off",
+        description="CREAM: M_{t-1} judges M_t's candidates too (one more engine load). Drop instructions that the two "
+        "rank differently, or soften DPO's loss by their mean consistency (tau + 1) / 2.",
+    )
+    min_consistency: float = Field(
+        0.5, ge=0, le=1, description="Drop instructions of less consistency; 0.5: unrelated rankings."
+    )
+
+    def at(self, t: int) -> "PairSettings":
+        """The settings for AIFT(M_t): `rho` as one number."""
+        if not isinstance(self.rho, list):
+            return self
+        return self.model_copy(update={"rho": self.rho[min(max(t, 1), len(self.rho)) - 1]})
 
 
 class LoraSettings(Settings):
@@ -218,6 +248,9 @@ class DPOSettings(OptimizerSettings):
     learning_rate: float = Field(1e-6, gt=0, description="Peak learning rate.")
     epochs: float = Field(1, gt=0, description="Passes over the data.")
     beta: float = Field(0.1, gt=0, description="Strength of the pull towards the reference.")
+    nll_weight: float = Field(
+        0.0, ge=0, description="Weight of the chosen answer's loss per token beside DPO's (Iterative RPO: 1); 0: none."
+    )
 
 
 class EvalSettings(Settings):
@@ -225,6 +258,53 @@ class EvalSettings(Settings):
 
     grader: str = Field("", description='Ground truth, "module:function" (messages, response) -> marks; "" for none.')
     candidates: int = Field(4, ge=2, description="Answers per held-out prompt.")
+    canaries: int = Field(
+        4, ge=0, description="Held-out prompts with which worthless answers (canaries) are judged; 0: none."
+    )
+
+
+GateCheck = Literal[
+    "parse", "entropy", "ties", "pairs", "agreement", "length", "longer", "people", "drop", "consistency", "canaries"
+]
+
+
+class GateSettings(Settings):
+    """The health gate: what M_t's judgements must be like before M_{t+1} is trained on them."""
+
+    min_parse_rate: float = knob(
+        0.8, "Least share of judgements that can be read: unread answers drop out, and not at random.", ge=0, le=1
+    )
+    min_entropy: float = knob(
+        0.5, "Least entropy of the scores in bits: 0.5 is about nine of ten scores the same.", ge=0
+    )
+    max_tie_rate: float = knob(
+        0.8, "Largest share of instructions whose candidates tie: the other pairs are then mostly chance.", ge=0, le=1
+    )
+    min_usable_pairs: float = knob(
+        0.1, "Least share of instructions that give a pair: fewer are the odd ones, not a sample.", ge=0, le=1
+    )
+    min_agreement: float = knob(
+        0.1, "Least agreement of an answer's K judgements (ICC): at 0 the scores are noise, at 1 all agree.", le=1
+    )
+    max_length_correlation: float = knob(
+        0.7, "Largest rank correlation (either sign) of score and length among one prompt's answers.", ge=0, le=1
+    )
+    max_length_ratio: float = knob(
+        1.5, "Largest mean length of chosen over rejected: the paper's models grew that much each round.", gt=0
+    )
+    min_accuracy: float = knob(
+        0.55, "Least pairwise accuracy against people on held-out EFT: 0.5 is guessing.", ge=0, le=1
+    )
+    max_accuracy_drop: float = knob(
+        0.05, "Largest loss of that accuracy since the previous model: the paper's grew by about 0.02.", ge=0, le=1
+    )
+    min_consistency: float = knob(
+        0.5,
+        "Least consistency with M_{t-1}, where it is measured: below 0.5 its softened loss turns pairs.",
+        ge=0,
+        le=1,
+    )
+    waive: list[GateCheck] = knob([], "Checks that are shown, but do not stop the run.")
 
 
 class Config(Settings):
@@ -245,6 +325,13 @@ class Config(Settings):
     sft: SFTSettings = SFTSettings()
     dpo: DPOSettings = DPOSettings()
     eval: EvalSettings = EvalSettings()
+    gate: GateSettings = GateSettings()
+
+    @model_validator(mode="after")
+    def _scores_to_compare(self) -> "Config":
+        if self.pairs.anchor != "off" and self.judge.mode == "pairwise":
+            raise ValueError("pairs.anchor compares scores, and judge.mode pairwise gives shares of wins")
+        return self
 
 
 def recipe_names() -> list[str]:

@@ -13,15 +13,28 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from srlm.canaries import canary_rows
 from srlm.config import Config
 from srlm.engine import Engine
 from srlm.errors import UserError
 from srlm.judge import make_judge
-from srlm.metrics import answer_metrics, judge_metrics
+from srlm.metrics import answer_metrics, canary_metrics, judge_metrics, judging_metrics, pair_counts
 from srlm.prompts import Templates
-from srlm.records import AnswerEval, EvalRow, JudgeEval, Judgement, Messages, PromptRow, RatedRow
-from srlm.rollout import roll_out
-from srlm.store import read_rows, seed_of, write_json
+from srlm.records import (
+    AnswerEval,
+    CanaryEval,
+    CanaryRow,
+    EvalRow,
+    JudgeEval,
+    Judgement,
+    Messages,
+    PreferencePair,
+    PromptRow,
+    RatedRow,
+    Rollout,
+)
+from srlm.rollout import answer, roll_out
+from srlm.store import read_json, read_rows, seed_of, write_json
 
 Grader = Callable[[Messages, str], dict[str, float] | None]
 
@@ -61,9 +74,32 @@ class Evaluator:
         # The same seed for every model: figures of M_t and M_{t+1} differ by the model, not by the draw.
         self._seed = seed_of(config.run.seed, "eval")
 
-    async def row(self, item: PromptRow | RatedRow) -> AnswerEval | JudgeEval:
+    def canaries(self, prompts: Iterable[PromptRow]) -> list[CanaryRow]:
+        """The canaries for this judge's rubric."""
+        return canary_rows(prompts, self._judge.rubric, self._judge.scale.high, self._config.eval.canaries)
+
+    async def row(self, item: PromptRow | RatedRow | CanaryRow) -> AnswerEval | JudgeEval | CanaryEval:
         """The evaluation row of one item."""
+        if isinstance(item, CanaryRow):
+            return await self._canary(item)
         return await (self._answer(item) if isinstance(item, PromptRow) else self._judged(item))
+
+    async def _canary(self, item: CanaryRow) -> CanaryEval:
+        seed = seed_of(self._seed, item.id, "judge")
+        if self._config.judge.mode == "pairwise":
+            judgements = await self._against_answers(item, seed)
+        else:
+            judgements = await self._judge.score(item.messages, item.response, seed)
+        return CanaryEval(id=item.id, name=item.name, response=item.response, judgements=judgements)
+
+    async def _against_answers(self, item: CanaryRow, seed: int) -> list[Judgement]:
+        """Comparisons of a canary with each of the model's own answers, which the same seed gives again."""
+        count, settings = self._config.eval.candidates, self._config.rollout
+        real = (await answer(self._engine, settings, item.prompt, item.messages, count, self._seed)).candidates
+        compared = await asyncio.gather(
+            *(self._judge.compare(item.messages, item.response, c.text, seed_of(seed, i)) for i, c in enumerate(real))
+        )
+        return [self._judge.side(found, "a", i) for i, founds in enumerate(compared) for found in founds]
 
     async def _answer(self, item: PromptRow) -> AnswerEval:
         count = self._config.eval.candidates
@@ -96,22 +132,34 @@ class Evaluator:
         return await self._group_tasks[item.group]
 
 
-def row_id(row: AnswerEval | JudgeEval) -> str:
+def row_id(row: AnswerEval | JudgeEval | CanaryEval) -> str:
     """The id of the item that the row is about."""
-    return row.id if isinstance(row, JudgeEval) else row.rollout.id
+    return row.rollout.id if isinstance(row, AnswerEval) else row.id
 
 
-def write_metrics(folder: Path, model: str, config: Config) -> dict[str, Any]:
-    """Compute M_t/metrics.json from M_t/eval.jsonl; returns it."""
+def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
+    """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
     rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
+    answers = [row for row in rows if isinstance(row, AnswerEval)]
     scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
     metrics = {
-        "model": model,
+        "model": f"M{t}",
         "min_margin": config.pairs.min_margin,
         "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)], scale.high),
-        "answers": answer_metrics(
-            [row for row in rows if isinstance(row, AnswerEval)], config.pairs.min_margin, config.pairs.min_judgements
-        ),
+        "answers": answer_metrics(answers, config.pairs.at(t)),
     }
+    if canaries := [row for row in rows if isinstance(row, CanaryEval)]:
+        metrics["canaries"] = canary_metrics(canaries, answers)
+    if (folder / "aift" / "pairs.jsonl").exists():
+        metrics["aift"] = _aift_metrics(folder / "aift")
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _aift_metrics(folder: Path) -> dict[str, Any]:
+    """How the model judged its candidates, and what pairs came of it: what the health gate looks at."""
+    judging = judging_metrics(list(read_rows(folder / "rollouts.jsonl", Rollout)))
+    pairs = list(read_rows(folder / "pairs.jsonl", PreferencePair))
+    counts = pair_counts(pairs, read_rows(folder / "dropped.jsonl", dict[str, str]))
+    agreed = folder / "consistency.json"
+    return judging | counts | ({"consistency": read_json(agreed)["consistency"]} if agreed.exists() else {})

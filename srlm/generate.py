@@ -19,13 +19,13 @@ from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
 from srlm.judge import make_judge
-from srlm.records import EvalRow, IFTRow, Instruction, PromptRow, RatedRow, Rollout
-from srlm.rollout import roll_out, work_on
+from srlm.records import CanaryRow, EvalRow, IFTRow, Instruction, PromptRow, RatedRow, Rollout
+from srlm.rollout import answer, judge_candidates, roll_out, work_on
 from srlm.run import Run
 from srlm.store import Appender, read_rows, seed_of
 
 T = TypeVar("T")
-Part = Literal["eval", "judge", "instructions", "aift"]
+Part = Literal["eval", "judge", "instructions", "aift", "past", "judge_past", "previous"]
 
 
 class GenerateJob(BaseModel):
@@ -63,7 +63,15 @@ def generate(job: GenerateJob) -> dict[str, Any]:
 async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dict[str, float]:
     """Make the missing rows of each part in turn, all on one engine; returns seconds by part."""
     slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
-    work = {"eval": evaluate, "judge": judge_ranked, "instructions": write_instructions, "aift": make_aift}
+    work = {
+        "eval": evaluate,
+        "judge": judge_ranked,
+        "instructions": write_instructions,
+        "aift": make_aift,
+        "past": answer_as_past,
+        "judge_past": judge_past,
+        "previous": judge_as_previous,
+    }
     seconds: dict[str, float] = {}
     for part in parts:
         started = time.monotonic()
@@ -74,9 +82,10 @@ async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dic
 
 async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
-    held_out = list(read_rows(run.seed("held_out_eft"), RatedRow))
+    prompts: list[PromptRow] = list(read_rows(run.seed("eval_prompts"), PromptRow))
+    held_out: list[RatedRow] = list(read_rows(run.seed("held_out_eft"), RatedRow))
     evaluator = Evaluator(engine, run.templates, run.config, held_out)
-    items: list[PromptRow | RatedRow] = [*read_rows(run.seed("eval_prompts"), PromptRow), *held_out]
+    items: list[PromptRow | RatedRow | CanaryRow] = [*prompts, *held_out, *evaluator.canaries(prompts)]
     await _evaluate(evaluator, items, run.folder(t) / "eval.jsonl", slots)
 
 
@@ -91,7 +100,7 @@ async def judge_ranked(run: Run, _: int, engine: Engine, slots: asyncio.Semaphor
 
 
 async def _evaluate(
-    evaluator: Evaluator, items: Iterable[PromptRow | RatedRow], path: Path, slots: asyncio.Semaphore
+    evaluator: Evaluator, items: Iterable[PromptRow | RatedRow | CanaryRow], path: Path, slots: asyncio.Semaphore
 ) -> None:
     done = {row_id(row) for row in read_rows(path, EvalRow)}
     owed = [item for item in items if item.id not in done]
@@ -125,6 +134,42 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
 
     with Appender(path) as file:
         await work_on(owed(), work, slots, file)
+
+
+async def answer_as_past(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The answers of an earlier model, which is the one that is loaded, to M_t's instructions; judged by nobody yet."""
+    path, count = run.aift(t) / "past.jsonl", run.config.rollout.candidates
+    done = {row.id for row in read_rows(path, Rollout)}
+    seed = seed_of(run.config.run.seed, t, "past")
+
+    async def work(row: Instruction) -> Rollout:
+        return await answer(engine, run.config.rollout, row.id, row.messages, count, seed)
+
+    with Appender(path) as file:
+        await work_on(_each(row for row in _kept(run, t) if row.id not in done), work, slots, file)
+
+
+async def judge_past(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """M_t's judgements of the earlier model's answers."""
+    await _judge_again(run, t, ("past.jsonl", "past_judged.jsonl"), engine, slots)
+
+
+async def judge_as_previous(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The judgements of M_{t-1}, which is the model that is loaded, of M_t's candidates."""
+    await _judge_again(run, t, ("rollouts.jsonl", "previous_judged.jsonl"), engine, slots)
+
+
+async def _judge_again(run: Run, t: int, names: tuple[str, str], engine: Engine, slots: asyncio.Semaphore) -> None:
+    """Judge all rollouts of one file of AIFT(M_t) into another; what lies there already stays."""
+    source, target = (run.aift(t) / name for name in names)
+    done = {row.id for row in read_rows(target, Rollout)}
+    judge, seed = make_judge(engine, run.templates, run.config.judge), seed_of(run.config.run.seed, t)
+
+    async def work(row: Rollout) -> Rollout:
+        return await judge_candidates(judge, row, seed)
+
+    with Appender(target) as file:
+        await work_on(_each(row for row in read_rows(source, Rollout) if row.id not in done), work, slots, file)
 
 
 async def _instructions(run: Run, t: int, engine: Engine) -> AsyncIterator[Instruction]:

@@ -15,31 +15,43 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from srlm.canaries import NAMES
 from srlm.console import say
 from srlm.errors import StageError
 from srlm.evaluate import write_metrics
+from srlm.gate import check_judge, ways_on
 from srlm.generate import GenerateJob, Part, instruction_filter
 from srlm.instructions import instructions_from_file
 from srlm.launch import Watch, run_child
 from srlm.metrics import instruction_counts
-from srlm.pairs import make_pair
+from srlm.opinions import past_answers, rank_agreements, softening
+from srlm.pairs import consistency, make_pairs
 from srlm.plan import check_plan
 from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, PromptRow, RatedRow, Rollout
 from srlm.run import BASELINE, Run, Stage, Status
 from srlm.seed.select import RULE, select, shortage
-from srlm.store import read_rows, write_rows
+from srlm.store import read_json, read_rows, write_json, write_rows
 from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
 
+# Progress of what other models are asked: label, and the rows that count.
+OTHERS = {
+    "past": ("an earlier model answers the same instructions", "past.jsonl"),
+    "judge_past": ("judges the earlier model's answers", "past_judged.jsonl"),
+    "previous": ("the previous model judges its candidates", "previous_judged.jsonl"),
+}
 
-def iterate(run: Run, n: int, redo: str | None = None) -> None:
+
+def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False) -> None:
     """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
 
-    With `redo` ("M2" or a stage) that and what was made from it is first kept aside, to be made anew. Raises UserError,
-    StageError or KeyboardInterrupt; whatever is finished by then is on disk.
+    With `redo` ("M2", a stage, or "stale") that and what was made from it is first kept aside, to be made anew. With
+    `accept_judge` findings of the health gate are recorded and do not stop the run. Raises UserError, StageError or
+    KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
         run.load()
@@ -48,7 +60,7 @@ def iterate(run: Run, n: int, redo: str | None = None) -> None:
             say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
         if redo is not None:
             say(f"{redo} and what was made from it is kept in {run.set_aside(redo)}")
-        iteration = Iteration(run, n, lock)
+        iteration = Iteration(run, n, lock, accept_judge)
         if any(change["key"].startswith("pairs.") for change in changes):
             iteration.measure_again()
         iteration.all()
@@ -65,8 +77,8 @@ def build_eft(run: Run) -> None:
 class Iteration:
     """One call of `srlm iterate`: the run, where it shall go, and the lock that its children inherit."""
 
-    def __init__(self, run: Run, n: int, lock: int) -> None:
-        self.run, self.n, self.lock = run, n, lock
+    def __init__(self, run: Run, n: int, lock: int, accept_judge: bool = False) -> None:
+        self.run, self.n, self.lock, self.accept_judge = run, n, lock, accept_judge
         self.stages = {stage.name: stage for stage in run.stages(n)}
 
     def all(self) -> None:
@@ -78,7 +90,9 @@ class Iteration:
             self.train(t)
             self.generate(t)
             if t < self.n:
+                self.ask_other_models(t)
                 self.make_pairs(t)
+                self.check_judge(t)
 
     # --- EFT from ranked responses -----------------------------------------------------------------------------------
 
@@ -142,6 +156,7 @@ class Iteration:
             max_length=run.config.model.max_length,
             train=run.config.train,
             optimizer=run.config.sft if algorithm == "sft" else run.config.dpo,
+            consistency=1.0 if algorithm == "sft" else softening(run, start),
         )
         command = launch_command(self.write_job(f"{name}-train", job), run.config.train.num_processes)
         with self.recorded(self.stages[f"{name}/train"]) as info:
@@ -167,7 +182,7 @@ class Iteration:
                 self.instructions_from_elsewhere(t)
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
-                write_metrics(self.run.folder(t), f"M{t}", self.run.config)
+                write_metrics(self.run.folder(t), t, self.run.config)
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
 
@@ -175,7 +190,7 @@ class Iteration:
         """The rates of ties and usable pairs follow the pair settings: compute all metrics.json anew."""
         for stage in self.stages.values():
             if stage.part == "eval" and self.done(stage):
-                write_metrics(self.run.folder(stage.t), f"M{stage.t}", self.run.config)
+                write_metrics(self.run.folder(stage.t), stage.t, self.run.config)
 
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""
@@ -213,11 +228,15 @@ class Iteration:
         run, count = self.run, self.run.config.instructions.count
         if part == "eval":
             held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
-            total = held_out + sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
-            return Watch(f"M{t}: evaluation", run.folder(t) / "eval.jsonl", total)
+            prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+            canaries = len(NAMES) * min(run.config.eval.canaries, prompts)
+            return Watch(f"M{t}: evaluation", run.folder(t) / "eval.jsonl", held_out + prompts + canaries)
         if part == "judge":
             total = sum(1 for _ in read_rows(run.seed("ranked"), RatedRow))
             return Watch("baseline: judging what people ranked", run.baseline / "judgements.jsonl", total)
+        if part in OTHERS:
+            label, name = OTHERS[part]
+            return Watch(f"M{t}: {label}", run.aift(t) / name, sum(1 for _ in (run.aift(t) / "rollouts.jsonl").open()))
         if part == "instructions":
             return Watch(f"M{t}: instructions", run.aift(t) / "instructions.jsonl", count)
         return Watch(f"M{t}: AIFT(M{t}), instructions rolled out", run.aift(t) / "rollouts.jsonl", count)
@@ -230,17 +249,54 @@ class Iteration:
         if self.done(stage):
             return
         with self.recorded(stage) as info:
-            rollouts = read_rows(self.run.aift(t) / "rollouts.jsonl", Rollout)
-            made = [(rollout.id, make_pair(rollout, self.run.config.pairs)) for rollout in rollouts]
-            made.sort(key=lambda item: item[0])  # rollouts end in any order; the training data shall not
+            folder, settings = self.run.aift(t), self.run.config.pairs.at(t)
+            rollouts = list(read_rows(folder / "rollouts.jsonl", Rollout))
+            past, taus = past_answers(self.run, t), rank_agreements(self.run, t, rollouts)
+            made = make_pairs(rollouts, settings, past, taus)
             pairs = [pair for _, pair in made if isinstance(pair, PreferencePair)]
             dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
-            write_rows(self.run.aift(t) / "dropped.jsonl", dropped)
-            write_rows(self.run.aift(t) / "pairs.jsonl", pairs)
+            write_rows(folder / "dropped.jsonl", dropped)
+            write_rows(folder / "pairs.jsonl", pairs)
+            write_metrics(self.run.folder(t), t, self.run.config)
             info |= {"pairs": len(pairs), "dropped": dict(Counter(row["reason"] for row in dropped))}
+            info |= {"rho": settings.rho, "anchored": sum(pair.rejected_from is not None for pair in pairs)}
+            info |= {"consistency": consistency(list(taus.values()))} if taus else {}
             say(f"M{t}: {len(pairs)} preference pairs from {len(made)} instructions")
-            if not pairs:
-                raise StageError(f"M{t} made no preference pair: {info['dropped']}; see `srlm inspect {self.run.root}`")
+
+    def ask_other_models(self, t: int) -> None:
+        """For options of [pairs]: an earlier model's answers, judged by M_t; M_{t-1}'s judgements of M_t's answers."""
+        past, previous = self.stages.get(f"M{t}/past"), self.stages.get(f"M{t}/previous")
+        if past and not self.done(past):
+            with self.recorded(past) as info:
+                k = int(self.run.config.pairs.anchor[1:])
+                info["answers"] = self.generate_child(t, self.run.model(k), ["past"]) | {"model": f"M{k}"}
+                info["judgements"] = self.generate_child(t, self.run.model(t), ["judge_past"]) | {"model": f"M{t}"}
+        if previous and not self.done(previous):
+            with self.recorded(previous) as info:
+                info |= self.generate_child(t, self.run.model(t - 1), ["previous"]) | {"model": f"M{t - 1}"}
+
+    # --- the health gate -------------------------------------------------------------------------------------------
+
+    def check_judge(self, t: int) -> None:
+        """Before M_{t+1} is trained on what M_t judged: findings of the health gate stop the run, unless accepted."""
+        if self.done(self.stages[f"M{t + 1}/train"]):
+            return
+        run, paths = self.run, [self.run.folder(i) / "metrics.json" for i in (t, t - 1)]
+        metrics, previous = (read_json(path) for path in paths)
+        if "aift" not in metrics:  # pairs of an earlier version
+            metrics = write_metrics(run.folder(t), t, run.config)
+        findings = check_judge(metrics, previous, run.config.gate)
+        stopping = [finding for finding in findings if not finding.waived]
+        accepted = bool(stopping) and run.accepts(f"M{t}", stopping, self.accept_judge)
+        write_json(paths[0], metrics | {"gate": {"accepted": accepted, "findings": [asdict(f) for f in findings]}})
+        for finding in findings:
+            say(f"M{t}, health gate: {finding}" + (" [waived]" if finding.waived else ""))
+        if stopping and not accepted:
+            raise StageError(ways_on(run.root, t, self.n, run.config.judge))
+        if not metrics["aift"]["pairs"]:
+            dropped = metrics["aift"]["dropped"]
+            raise StageError(f"M{t} made no preference pair: {dropped}; see `srlm inspect {run.root}`")
+        say(f"M{t}, health gate: " + ("accepted with --accept-judge" if accepted else "passed"))
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------
 

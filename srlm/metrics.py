@@ -6,6 +6,7 @@ model's own scores and, where a grader exists, by its marks.
 
 import itertools
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from typing import Any
 
 from srlm.config import PairSettings
 from srlm.pairs import make_pair
-from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair
+from srlm.records import (
+    AnswerEval,
+    CanaryEval,
+    Candidate,
+    Instruction,
+    JudgeEval,
+    Judgement,
+    PreferencePair,
+    Rollout,
+)
 
 TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
@@ -115,7 +125,7 @@ def _kendall(human: list[float], model: list[float]) -> float:
 # --- the answers -----------------------------------------------------------------------------------------------------
 
 
-def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements: int) -> dict[str, Any]:
+def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str, Any]:
     """What the model made of the held-out prompts, N answers each, and what it thinks of them.
 
     self_score is the mean over answers of their mean judgement; score_histogram counts single judgements by score;
@@ -127,8 +137,7 @@ def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements
     """
     kept = [row for row in rows if row.rollout.dropped is None]
     answers = [candidate for row in kept for candidate in row.rollout.candidates]
-    settings = PairSettings(min_margin=min_margin, min_judgements=min_judgements)
-    outcomes = [make_pair(row.rollout, settings) for row in kept]
+    outcomes = [make_pair(row.rollout, pairs) for row in kept]
     no_pair = _counts(outcome for outcome in outcomes if isinstance(outcome, str))
     return {
         "prompts": len(rows),
@@ -182,13 +191,92 @@ def instruction_counts(rows: Iterable[Instruction]) -> dict[str, Any]:
 
 
 def pair_counts(pairs: Sequence[PreferencePair], dropped: Iterable[dict[str, str]]) -> dict[str, Any]:
-    """How many preference pairs were made, why the other instructions gave none, and the means of the pairs."""
+    """How many preference pairs were made, why the other instructions gave none, and the means of the pairs.
+
+    length_ratio: mean length of chosen over that of rejected; tie_rate and usable_pair_rate: of all instructions.
+    anchored: pairs whose rejected answer is an earlier model's.
+    """
+    reasons = _counts(row["reason"] for row in dropped)
+    total = len(pairs) + sum(reasons.values())
+    chosen = _mean([len(pair.chosen[-1]["content"]) for pair in pairs])
+    rejected = _mean([len(pair.rejected[-1]["content"]) for pair in pairs])
     return {
         "pairs": len(pairs),
-        "dropped": _counts(row["reason"] for row in dropped),
+        "dropped": reasons,
         "margin": _mean([pair.margin for pair in pairs]),
-        "chosen_chars": _mean([len(pair.chosen[-1]["content"]) for pair in pairs]),
-        "rejected_chars": _mean([len(pair.rejected[-1]["content"]) for pair in pairs]),
+        "chosen_chars": chosen,
+        "rejected_chars": rejected,
+        "length_ratio": chosen / rejected if chosen and rejected else None,
+        "tie_rate": reasons.get("tie", 0) / total if total else None,
+        "usable_pair_rate": len(pairs) / total if total else None,
+        "anchored": sum(pair.rejected_from is not None for pair in pairs),
+    }
+
+
+def judging_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """How the model judged its own candidates, before anything is trained on it.
+
+    score_entropy: of the single scores, each rounded to a whole step of the scale, in bits. sample_agreement: the
+    intraclass correlation ICC(1) of the judgements of one answer, 1 where they always agree, 0 where they differ as
+    those of different answers do; None where there is one judgement each, or one score for all. score_length: the mean
+    over instructions of Spearman's correlation of the candidates' scores and lengths, where both differ.
+    """
+    answers = [candidate for row in rollouts if row.dropped is None for candidate in row.candidates]
+    scores = [score for answer in answers for score in answer.valid]
+    by_row = [[(c.score, float(len(c.text))) for c in row.candidates if c.score is not None] for row in rollouts]
+    columns = [(list(a), list(b)) for row in by_row if row for a, b in [zip(*row, strict=True)]]
+    return {
+        **_judgement_counts(judgement for answer in answers for judgement in answer.judgements),
+        "score_histogram": histogram(scores),
+        "score_entropy": entropy(Counter(round(score) for score in scores).values()) if scores else None,
+        "sample_agreement": agreement([answer.valid for answer in answers]),
+        "score_length": _mean([_spearman(a, b) for a, b in columns if len(set(a)) > 1 and len(set(b)) > 1]),
+    }
+
+
+def entropy(counts: Iterable[int]) -> float:
+    """Entropy in bits of what was counted."""
+    counts = list(counts)
+    total = sum(counts)
+    return math.fsum(-count / total * math.log2(count / total) for count in counts)
+
+
+def agreement(groups: Iterable[Sequence[float]]) -> float | None:
+    """ICC(1), one-way random effects, of groups of values; groups of fewer than two say nothing.
+
+    None with fewer than two groups, or when all values are the same.
+    """
+    groups = [group for group in groups if len(group) > 1]
+    total = sum(map(len, groups))
+    if len(groups) < 2:
+        return None
+    means = [math.fsum(group) / len(group) for group in groups]
+    mean = math.fsum(map(math.fsum, groups)) / total
+    between = math.fsum(len(g) * (m - mean) ** 2 for g, m in zip(groups, means, strict=True)) / (len(groups) - 1)
+    within = math.fsum((x - m) ** 2 for g, m in zip(groups, means, strict=True) for x in g) / (total - len(groups))
+    size = (total - sum(len(group) ** 2 for group in groups) / total) / (len(groups) - 1)
+    spread = between + (size - 1) * within
+    return (between - within) / spread if spread else None
+
+
+def canary_metrics(canaries: Sequence[CanaryEval], answers: Sequence[AnswerEval]) -> dict[str, Any]:
+    """Mean score of each canary over its prompts, against the median score of the real held-out answers.
+
+    `passed` holds those at or above the median, which the judge should have seen through. A canary whose judgements
+    could not be read has no score, and passes nothing.
+    """
+    real = [c.score for row in answers for c in row.rollout.candidates if c.score is not None]
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for row in canaries:
+        by_name[row.name] += [j.score for j in row.judgements if j.score is not None]
+    scores = {name: _mean(found) for name, found in by_name.items()}
+    median = statistics.median(real) if real else None
+    passed = {n: score for n, score in scores.items() if score is not None and median is not None and score >= median}
+    return {
+        **_judgement_counts(judgement for row in canaries for judgement in row.judgements),
+        "median": median,
+        "scores": scores,
+        "passed": passed,
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlm.canaries import NAMES
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
@@ -55,10 +56,9 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
             raise UserError(problem, "put it back, or make a new run with `srlm init`")
     for planned in make_plan(run, n):
         if planned.state == "stale" and planned.stage.name not in again:
-            name = planned.stage.name
             raise UserError(
-                f"{name} was made from something else: {planned.why}",
-                f"put it back, or make {name} and what follows anew: srlm iterate {n} --run {run.root} --redo {name}",
+                f"{planned.stage.name} was made from something else: {planned.why}",
+                f"put it back, or make all that is stale anew: srlm iterate {n} --run {run.root} --redo stale",
             )
     return run.accept_changes()
 
@@ -90,15 +90,19 @@ def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
     """Tokens that the stage generates with answers and judgements of the given length."""
     config = run.config
     judged = config.judge.samples * judgement
-    if stage.part == "aift":
-        return int(config.instructions.count * config.rollout.candidates * (answer + judged))
+    candidates = config.instructions.count * config.rollout.candidates
+    if stage.part in ("aift", "past"):
+        return int(candidates * (answer + judged))
+    if stage.part == "previous":
+        return int(candidates * judged)
     if stage.part == "judge":
         return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
     if stage.part != "eval":
         return 0
     prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
     held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
-    return int(prompts * config.eval.candidates * (answer + judged) + held_out * judged)
+    canaries = len(NAMES) * min(config.eval.canaries, prompts)
+    return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)
 
 
 def _mean_lengths(run: Run) -> tuple[float, float] | None:

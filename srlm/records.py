@@ -163,7 +163,27 @@ class JudgeEval(Record):
     dropped: str | None = None
 
 
-EvalRow = Annotated[AnswerEval | JudgeEval, Field(discriminator="kind")]
+class CanaryRow(Record):
+    """One worthless answer to a held-out prompt (see srlm/canaries.py), to be judged."""
+
+    id: str
+    prompt: str  # the held-out prompt's id
+    name: str
+    messages: Messages
+    response: str
+
+
+class CanaryEval(Record):
+    """One canary, judged K times by the model."""
+
+    kind: Literal["canary"] = "canary"
+    id: str
+    name: str
+    response: str
+    judgements: list[Judgement] = []
+
+
+EvalRow = Annotated[AnswerEval | JudgeEval | CanaryEval, Field(discriminator="kind")]
 
 
 class PreferencePair(Record):
@@ -175,6 +195,7 @@ class PreferencePair(Record):
     rejected: Messages
     chosen_score: float
     rejected_score: float
+    rejected_from: str | None = None  # "M0": an earlier model's answer (the past anchor); None: the model's own
 
     @property
     def margin(self) -> float:

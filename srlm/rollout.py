@@ -21,17 +21,30 @@ async def roll_out(
     engine: Engine, judge: Judge, settings: RolloutSettings, row_id: str, messages: Messages, n: int, seed: int
 ) -> Rollout:
     """Sample `n` candidates to `messages` and judge each. A row whose prompt does not fit is set aside, not lost."""
+    return await judge_candidates(judge, await answer(engine, settings, row_id, messages, n, seed), seed)
+
+
+async def answer(
+    engine: Engine, settings: RolloutSettings, row_id: str, messages: Messages, n: int, seed: int
+) -> Rollout:
+    """`n` candidates to `messages`, not yet judged."""
     sampling = Sampling(n, settings.temperature, settings.top_p, settings.max_tokens)
     samples = await engine.sample(messages, sampling, seed_of(seed, row_id, "candidates"))
     if samples[0].finish == "overlong":
         return Rollout(id=row_id, messages=messages, dropped="overlong")
-    seeds = [seed_of(seed, row_id, "judge", index) for index in range(len(samples))]
-    judgements = await judge.all(messages, [sample.text for sample in samples], seeds)
-    candidates = [
-        Candidate(text=sample.text, finish=sample.finish, tokens=sample.tokens, judgements=found)
-        for sample, found in zip(samples, judgements, strict=True)
-    ]
+    candidates = [Candidate(text=sample.text, finish=sample.finish, tokens=sample.tokens) for sample in samples]
     return Rollout(id=row_id, messages=messages, candidates=candidates)
+
+
+async def judge_candidates(judge: Judge, rollout: Rollout, seed: int) -> Rollout:
+    """The same candidates with this judge's judgements in the place of any that they had."""
+    seeds = [seed_of(seed, rollout.id, "judge", index) for index in range(len(rollout.candidates))]
+    judgements = await judge.all(rollout.messages, [candidate.text for candidate in rollout.candidates], seeds)
+    candidates = [
+        candidate.model_copy(update={"judgements": found})
+        for candidate, found in zip(rollout.candidates, judgements, strict=True)
+    ]
+    return rollout.model_copy(update={"candidates": candidates})
 
 
 async def work_on(

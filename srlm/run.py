@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from srlm.config import DEFAULTS, FORMAT, Config, flat, load_config
+from srlm.config import DEFAULTS, FORMAT, Config, PairSettings, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
 from srlm.store import digest, file_digest, read_json, write_json
@@ -58,6 +58,7 @@ class RunRecord(BaseModel):
     seed_digests: dict[str, str]  # seed file -> digest as split at init
     settings: dict[str, Any]  # all settings as last accepted, dotted
     changes: list[dict[str, Any]] = []  # accepted changes of settings
+    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with
     stages: dict[str, StageRecord] = {}
 
 
@@ -95,8 +96,11 @@ def model_number(name: str) -> int:
     return 0 if model == BASELINE else int(model[1:])
 
 
-def stages_of(n: int, eft: str = "seed/eft") -> list[Stage]:
-    """All stages that bring a run to M_n, in the order they are run; `eft` is what M1 learns judging from."""
+def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) -> list[Stage]:
+    """All stages that bring a run to M_n, in the order they are run; some only options of `pairs` call for.
+
+    `eft` is what M1 learns judging from.
+    """
     sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
     result = []
     for t in range(n + 1):
@@ -112,8 +116,25 @@ def stages_of(n: int, eft: str = "seed/eft") -> list[Stage]:
             aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
             rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
             result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
-            pairs = (f"M{t}/aift/pairs.jsonl", f"M{t}/aift/dropped.jsonl")
-            result.append(Stage(f"M{t}/pairs", ("pairs",), (f"M{t}/aift",), pairs))
+            others = _other_models(t, pairs or PairSettings(), (*JUDGED, *sampled, "rollout.candidates"))
+            result += others
+            inputs = (f"M{t}/aift", *(stage.name for stage in others))
+            outputs = ("pairs.jsonl", "dropped.jsonl", "consistency.json")
+            result.append(Stage(f"M{t}/pairs", ("pairs",), inputs, tuple(f"M{t}/aift/{name}" for name in outputs)))
+    return result
+
+
+def _other_models(t: int, pairs: PairSettings, answered: tuple[str, ...]) -> list[Stage]:
+    """What options of `pairs` need of other models: an earlier one's answers, judged by M_t; M_{t-1}'s judgements."""
+    result = []
+    inputs = (f"M{t}/train", f"M{t}/aift", "prompts/judge")
+    if pairs.anchor not in ("off", f"M{t}"):
+        past = [f"{pairs.anchor}/train"] if pairs.anchor != "M0" else []
+        files = (f"M{t}/aift/past_judged.jsonl", f"M{t}/aift/past.jsonl")
+        result.append(Stage(f"M{t}/past", (*answered, "pairs.anchor"), (*inputs, *past), files))
+    if pairs.consistency != "off":
+        previous = [f"M{t - 1}/train"] if t > 1 else []
+        result.append(Stage(f"M{t}/previous", JUDGED, (*inputs, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
     return result
 
 
@@ -195,9 +216,9 @@ class Run:
     def stages(self, n: int) -> list[Stage]:
         """All stages that bring this run to M_n, in the order they are run."""
         if not self.builds_eft:
-            return stages_of(n)
+            return stages_of(n, pairs=self.config.pairs)
         before = len(stages_of(0))
-        stages = stages_of(n, eft=f"{BASELINE}/eft")
+        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs)
         building = baseline_stages(self.config.baseline.train) if n else []
         return [*stages[:before], *building, *stages[before:]]
 
@@ -305,11 +326,27 @@ class Run:
             self.save()
         return changed
 
+    def accepts(self, model: str, findings: Sequence[Any], now_accepted: bool) -> bool:
+        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded."""
+        pairs, checks = self.record.stages[f"{model}/pairs"].digest, {finding.check for finding in findings}
+        if any(old["pairs"] == pairs and checks <= {*old["checks"]} for old in self.record.accepted):
+            return True
+        if now_accepted:
+            saw = [str(finding) for finding in findings]
+            entry = {"time": now(), "model": model, "pairs": pairs, "checks": sorted(checks), "findings": saw}
+            self.record.accepted.append(entry)
+            self.save()
+        return now_accepted
+
     def made_from(self, target: str) -> list[Stage]:
         """A stage ("M1/aift"; a model, "M2", means its training) and all stages that were made from it.
 
-        Raises UserError when the run has no such stage.
+        "stale" means every stale stage. Raises UserError when the run has no such stage.
         """
+        if target == "stale":
+            stale = [stage.name for stage in self.stages(self.last) if self.state(stage)[0] == "stale"]
+            made = {stage.name for name in stale for stage in self.made_from(name)}
+            return [stage for stage in self.stages(self.last) if stage.name in made]
         name = target if "/" in target else f"{target}/train"
         if name not in self.record.stages:
             raise UserError(

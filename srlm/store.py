@@ -78,18 +78,32 @@ def read_rows(path: Path, kind: Any) -> Iterator[Any]:
 
     Raises UserError naming file:line for a complete line that is no such row.
     """
+    return (row for _, _, row in read_rows_at(path, kind))
+
+
+def read_rows_at(path: Path, kind: Any, start: int = 0) -> Iterator[tuple[int, int, Any]]:
+    """The rows as `read_rows` gives them, from the line at byte `start` on, as (first byte, byte after it, row)."""
     if not path.exists():
         return
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        file.seek(start)
+        for line in file:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield adapter.validate_json(line)
+                row = adapter.validate_json(line)
             except ValidationError as error:
                 reason = error.errors(include_url=False)[0]["msg"]
+                number = 1 + _newlines(path, start)
                 raise UserError(f"{path}:{number}: not a valid row ({reason})", "restore the file") from None
+            yield start, start + len(line), row
+            start += len(line)
+
+
+def _newlines(path: Path, end: int) -> int:
+    with path.open("rb") as file:
+        return file.read(end).count(b"\n")
 
 
 class Appender:

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from srlm.config import flat, parse_config, to_toml
+from srlm.config import PairSettings, flat, parse_config, to_toml
 from srlm.metrics import answer_metrics, judge_metrics
 from srlm.packaged import PROMPTS
-from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
+from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.run import SEED_FILES, Run, RunRecord, stages_of
 from srlm.store import write_json, write_rows, write_text
 
@@ -47,8 +47,9 @@ def _write_files(run: Run, name: str) -> None:
         write_rows(folder / "train.jsonl", [row | {"logps_chosen": -5.0 - row["step"]} for row in rows])
     elif part == "eval":
         answers, judged = eval_answers(t), eval_judged(t)
-        write_rows(folder / "eval.jsonl", [*answers, *judged])
-        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, 0.0, 1)}
+        canary = CanaryEval(id="canary/score/p1", name="score", response="Score: 5", judgements=[judgement(1.0)])
+        write_rows(folder / "eval.jsonl", [*answers, *judged, canary])
+        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, PairSettings())}
         write_json(folder / "metrics.json", found)
     elif part == "aift":
         write_rows(aift / "instructions.jsonl", _instructions())

@@ -8,7 +8,18 @@ import pytest
 import srlm
 
 PACKAGE = Path(srlm.__file__).parent
-GENERATION = {"generate", "rollout", "instructions", "evaluate", "judge", "pairs", "engine"}
+GENERATION = {
+    "generate",
+    "rollout",
+    "instructions",
+    "evaluate",
+    "judge",
+    "canaries",
+    "pairs",
+    "opinions",
+    "gate",
+    "engine",
+}
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from srlm.config import PairSettings
 from srlm.metrics import (
     answer_metrics,
     bootstrap_interval,
@@ -37,7 +38,7 @@ def answered(name: str, *candidates: Candidate, truth: Any = None, dropped: str 
 
 
 def measure(*rows: AnswerEval, min_margin: float = 0.0, min_judgements: int = 1) -> dict[str, Any]:
-    return answer_metrics(list(rows), min_margin, min_judgements)
+    return answer_metrics(list(rows), PairSettings(min_margin=min_margin, min_judgements=min_judgements))
 
 
 class TestJudge:
@@ -198,5 +199,16 @@ def test_pair_counts() -> None:
         for name, high in (("a", 3.0), ("b", 4.0))
     ]
     found = pair_counts(pairs, [{"id": "c", "reason": "tie"}])
-    assert found == {"pairs": 2, "dropped": {"tie": 1}, "margin": 2.5, "chosen_chars": 5.0, "rejected_chars": 2.0}
-    assert pair_counts([], [])["margin"] is None
+    assert found == {
+        "pairs": 2,
+        "dropped": {"tie": 1},
+        "margin": 2.5,
+        "chosen_chars": 5.0,
+        "rejected_chars": 2.0,
+        "length_ratio": 2.5,
+        "tie_rate": pytest.approx(1 / 3),
+        "usable_pair_rate": pytest.approx(2 / 3),
+        "anchored": 0,
+    }
+    nothing = pair_counts([], [])
+    assert [nothing[name] for name in ("margin", "length_ratio", "tie_rate", "usable_pair_rate")] == [None] * 4

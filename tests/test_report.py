@@ -79,12 +79,39 @@ class TestOverview:
         assert found["models"][1]["stages"]["pairs"]["state"] == "done"
 
 
+class TestGate:
+    def shown(self, tmp_path: Path, capsys: Capture, model: str | None, **gate: Any) -> str:
+        run = finished_run(tmp_path)
+        path = run.folder(1) / "metrics.json"
+        canaries = {"median": 4.0, "scores": {"empty": 0.25, "score": 4.5}, "passed": {"score": 4.5}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"canaries": canaries, "gate": gate}))
+        return shown(run, capsys, model)
+
+    FOUND = {"check": "ties", "saw": "ties: 90%", "limit": "gate.max_tie_rate", "means": "no use", "waived": True}
+
+    def test_overview(self, tmp_path: Path, capsys: Capture) -> None:
+        text = self.shown(tmp_path, capsys, None, accepted=False, findings=[self.FOUND])
+        assert row_of(text, "health gate") == ["-", "ties (waived)", "-"]
+        assert row_of(text, "canaries that pass as answers") == ["-", "1 of 2", "-"]
+        other = self.shown(tmp_path / "b", capsys, None, accepted=False, findings=[])
+        assert row_of(other, "health gate") == ["-", "passed", "-"]
+        third = self.shown(tmp_path / "c", capsys, None, accepted=True, findings=[self.FOUND | {"waived": False}])
+        assert row_of(third, "health gate") == ["-", "ties (accepted)", "-"]
+
+    def test_one_model_with_figures(self, tmp_path: Path, capsys: Capture) -> None:
+        text = self.shown(tmp_path, capsys, "M1", accepted=False, findings=[self.FOUND])
+        assert "ties: 90% (gate.max_tie_rate): no use [waived]" in text
+        canaries = text.partition("Canaries")[2]
+        assert row_of(canaries, "median") == ["4"]
+        assert row_of(canaries, "empty") == ["0.25"]
+
+
 class TestOneModel:
     def test_numbers_reasons_and_whole_examples(self, tmp_path: Path, capsys: Capture) -> None:
         text = shown(finished_run(tmp_path), capsys, "m1")
         assert row_of(text, "too similar") == ["1"]
         assert row_of(text.partition("Preference pairs")[2], "tie") == ["1"]
-        assert row_of(text, "logps_chosen") == ["-6", "-7"]
+        assert row_of(text, "logps_chosen") == ["-6", "-7", "█▁"]
         assert "Question p1?" in text
         assert "self-score 4.00 (4); truth score 2, correct 1" in text
         assert "judgement: It is so." in text

@@ -11,7 +11,7 @@ from run_folder import bare_run
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
 from srlm.generate import make_parts
-from srlm.records import AnswerEval, EvalRow, IFTRow, Instruction, Messages, PromptRow, RatedRow, Rollout
+from srlm.records import AnswerEval, CanaryEval, EvalRow, IFTRow, Instruction, Messages, PromptRow, RatedRow, Rollout
 from srlm.run import Run
 from srlm.store import read_rows, write_rows
 
@@ -72,7 +72,8 @@ def test_every_kept_instruction_and_every_held_out_item_gets_one_row(tmp_path: P
     assert len(kept) == 10
     assert sorted(row.id for row in rollouts) == sorted(kept)
     assert sum(isinstance(row, AnswerEval) for row in evaluated) == 4
-    assert len(evaluated) == 10
+    assert sum(isinstance(row, CanaryEval) for row in evaluated) == 6 * 4
+    assert len(evaluated) == 4 + 6 + 6 * 4
     for rollout in rollouts:
         assert len(rollout.candidates) == 4
         assert all(len(candidate.valid) == 3 for candidate in rollout.candidates)
@@ -188,3 +189,43 @@ def test_in_mode_pairwise_candidates_and_held_out_responses_play_round_robins(tm
         assert scores == pytest.approx([0, 2.5, 5])
     asked = sum("answer A" in messages[0]["content"] for messages, _, _ in engine.asked)
     assert asked == 2 * (14 * 6 + 2 * 3)  # each pair once, in both orders
+
+
+def other_models(run: Run) -> list[list[Rollout]]:
+    names = ("rollouts", "past", "past_judged", "previous_judged")
+    return [sorted(read_rows(run.aift(1) / f"{name}.jsonl", Rollout), key=lambda row: row.id) for name in names]
+
+
+def test_an_earlier_model_answers_the_same_instructions_and_this_one_judges_it(tmp_path: Path) -> None:
+    run, past = small_run(tmp_path / "r"), ScriptedEngine(lambda messages, seed: "as ever")
+    generate(run, ScriptedEngine(reply))
+    asyncio.run(make_parts(run, 1, ["past"], past))
+    asyncio.run(make_parts(run, 1, ["judge_past"], ScriptedEngine(reply)))
+    own, answered, judged, _ = other_models(run)
+    assert [(row.id, row.messages) for row in judged] == [(row.id, row.messages) for row in own]
+    assert not any("### Review" in messages[0]["content"] for messages, _, _ in past.asked)
+    for bare, row in zip(answered, judged, strict=True):
+        assert [(c.text, c.judgements) for c in bare.candidates] == [("as ever", [])] * 4
+        assert [c.text for c in row.candidates] == ["as ever"] * 4
+        assert all(len(c.valid) == 3 for c in row.candidates)
+
+
+def test_the_previous_model_judges_the_same_candidates_and_a_crash_loses_none_of_it(tmp_path: Path) -> None:
+    class Crashing(ScriptedEngine):
+        async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
+            if len(self.asked) == 15:
+                raise CrashError
+            return await super().sample(messages, sampling, seed)
+
+    run = small_run(tmp_path / "r")
+    generate(run, ScriptedEngine(reply))
+    with pytest.raises(BaseExceptionGroup):
+        asyncio.run(make_parts(run, 1, ["previous"], Crashing(lambda messages, seed: "Score: 2")))
+    begun = len(other_models(run)[3])
+    assert 0 < begun < 10
+    second = ScriptedEngine(lambda messages, seed: "Score: 2")
+    asyncio.run(make_parts(run, 1, ["previous"], second))
+    own, _, _, judged = other_models(run)
+    assert len(second.asked) == 4 * (10 - begun)
+    assert [[c.text for c in row.candidates] for row in judged] == [[c.text for c in row.candidates] for row in own]
+    assert {score for row in judged for c in row.candidates for score in c.valid} == {2.0}

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folder import bare_run, finished_run
 
+from srlm.config import PairSettings
 from srlm.errors import UserError
 from srlm.plan import check_plan, make_plan
 from srlm.run import Run, find_run, stages_of
@@ -29,6 +31,32 @@ def test_the_order_of_stages() -> None:
     assert [stage.name for stage in stages_of(2)] == [
         "M0/eval", "M1/train", "M1/eval", "M1/aift", "M1/pairs", "M2/train", "M2/eval",
     ]  # fmt: skip
+
+
+def test_options_of_pairs_that_ask_other_models_have_stages() -> None:
+    def made(**pairs: Any) -> dict[str, tuple[str, ...]]:
+        stages = stages_of(3, pairs=PairSettings(**pairs))
+        return {stage.name: stage.inputs for stage in stages if stage.part in ("past", "previous", "pairs")}
+
+    assert list(made(anchor="M1")) == ["M1/pairs", "M2/past", "M2/pairs"]  # M1 is not its own past
+    assert list(made(anchor="M0")) == ["M1/past", "M1/pairs", "M2/past", "M2/pairs"]
+    found = made(anchor="M1", consistency="soften")
+    assert found["M2/pairs"] == ("M2/aift", "M2/past", "M2/previous")
+    assert "M1/train" in found["M2/past"]
+    assert "M1/train" in found["M2/previous"]
+    assert "M0/train" not in found["M1/previous"]  # the base is not trained here
+
+
+def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "samples = 3", "samples = 5")
+    with pytest.raises(UserError, match=r"judge\.samples was 3, is 5"):
+        check_plan(run, 2, "M1/eval")  # M0/eval is stale, too
+    check_plan(run, 2, "stale")
+    run.set_aside("stale")
+    assert states(Run(run.root), 2) == {
+        "M0/eval": "owed", "M1/train": "done", "M1/eval": "owed", "M1/aift": "owed", "M1/pairs": "owed",
+        "M2/train": "owed", "M2/eval": "owed",
+    }  # fmt: skip
 
 
 def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> None:
@@ -85,7 +113,7 @@ def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
         check_plan(run, 2)
     assert "M2/train" in str(error.value)
     assert "dpo.beta was 0.1, is 0.2" in str(error.value)
-    assert "--redo M2/train" in str(error.value)
+    assert "--redo stale" in str(error.value)
 
 
 def test_how_the_seed_data_was_split_cannot_change(tmp_path: Path) -> None:

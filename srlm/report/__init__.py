@@ -1,7 +1,8 @@
-"""What a run folder holds, for people (tables) and for programs (data). Imports neither torch nor a stage."""
+"""What a run folder holds, for people (tables, pages) and for programs (data). Imports neither torch nor a stage."""
 
 import json
 import re
+from typing import Any
 
 from srlm.console import out, say
 from srlm.errors import UserError
@@ -17,12 +18,44 @@ def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
     """
     data = run_data(run) if model is None else model_data(run, _number(run, model))
     if as_json:
-        out().file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")  # ASCII: no control character gets through
+        _print_json(data)
     elif model is None:
         print_run(data)
-        say(f"One model with examples: srlm inspect {run.root} M{models_of(run)[-1]}")
+        say(f"One model with examples: srlm inspect {run.root} M{models_of(run)[-1]}; as a page: --html")
     else:
         print_model(data)
+
+
+def inspect_rows(
+    run: Run,
+    model: str | None,
+    *,
+    row: str | None,
+    sort: str | None,
+    grep: str | None,
+    limit: int,
+    reverse: bool,
+    as_json: bool,
+) -> None:
+    """Print the row `row`, or the list of rows by `sort` that match `grep`, of one `model` or of all.
+
+    Raises UserError for a model or a row that the run does not have, an unknown order, or a broken file.
+    """
+    from srlm.report.listing import find_row, list_rows, print_list, print_row
+
+    numbers = models_of(run) if model is None else [_number(run, model)]
+    items = find_row(run, numbers, row) if row else list_rows(run, numbers, sort, grep, limit, reverse)
+    if as_json:
+        _print_json(items)
+    elif row:
+        for item in items:
+            print_row(item)
+    else:
+        print_list(items)
+
+
+def _print_json(data: Any) -> None:
+    out().file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")  # ASCII: no control character gets through
 
 
 def _number(run: Run, model: str) -> int:

@@ -1,15 +1,18 @@
 """Run folder -> plain data: one dict per model with its stages, metrics, AIFT counts and examples."""
 
+import heapq
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from srlm.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
+from srlm.report.survey import course, survey
 from srlm.run import BASELINE, Run, model_number
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
+COURSE = 48  # points of a training curve in the terminal: one character each
 
 
 def models_of(run: Run) -> list[int]:
@@ -31,8 +34,33 @@ def run_data(run: Run) -> dict[str, Any]:
 
 
 def model_data(run: Run, t: int) -> dict[str, Any]:
-    """M_t's summary, the course of its training, and a few whole examples."""
-    return _summary(run, t) | {"training": _training(run, t), "examples": _examples(run, t)}
+    """M_t's summary, the course of its training, its scores and margins, earlier models' lengths, a few examples."""
+    return detailed(run, t, COURSE) | {"lengths": _lengths(run, t), "examples": _examples(run, t)}
+
+
+def detailed(run: Run, t: int, points: int) -> dict[str, Any]:
+    """M_t's summary with what takes a pass over its rows; the course of training in at most `points` points."""
+    found = survey(run, t)
+    tokens = found.pop("tokens")
+    summary = _summary(run, t)
+    for name, stage in summary["stages"].items():
+        count = tokens.get(name)
+        stage["tokens"] = count
+        stage["tokens_per_second"] = count / stage["seconds"] if count and stage["seconds"] else None
+    training = course(run, t, points)
+    if training and "train" in summary["stages"]:
+        last = training["last"]
+        stage, seconds = summary["stages"]["train"], last.get("seconds")
+        stage["tokens"] = last.get("tokens")
+        stage["tokens_per_second"] = stage["tokens"] / seconds if stage["tokens"] and seconds else None
+    return summary | {"training": training, "rollouts": found}
+
+
+def _lengths(run: Run, t: int) -> dict[str, float]:
+    """Mean characters of the answers to the held-out prompts, of each model up to M_t that has been measured."""
+    found = {f"M{i}": read_json(path) for i in range(t + 1) if (path := run.folder(i) / "metrics.json").exists()}
+    known = {model: (metrics.get("answers") or {}).get("chars") for model, metrics in found.items()}
+    return {model: chars for model, chars in known.items() if chars is not None}
 
 
 def _baseline(run: Run) -> dict[str, Any]:
@@ -104,17 +132,11 @@ def _aift(run: Run, t: int) -> dict[str, Any] | None:
     }
 
 
-def _training(run: Run, t: int) -> dict[str, Any] | None:
-    """The first and the last row of the trainer's log, and the number of rows."""
-    rows: list[dict[str, Any]] = list(read_rows(run.folder(t) / "train.jsonl", dict[str, Any]))
-    return {"rows": len(rows), "first": rows[0], "last": rows[-1]} if rows else None
-
-
 def _examples(run: Run, t: int) -> dict[str, list[dict[str, Any]]]:
     """The first few rows by id, so that two models are seen on the same prompts."""
-    answers = sorted(_answers(run, t), key=lambda row: row.rollout.id)[:EXAMPLES]
+    answers = heapq.nsmallest(EXAMPLES, _answers(run, t), key=lambda row: row.rollout.id)
     made: Iterator[PreferencePair] = read_rows(run.aift(t) / "pairs.jsonl", PreferencePair)
-    pairs = sorted(made, key=lambda row: row.id)[:EXAMPLES]
+    pairs = heapq.nsmallest(EXAMPLES, made, key=lambda row: row.id)
     return {
         "answers": [row.model_dump() | {"scores": _scores(row.rollout)} for row in answers],
         "pairs": [row.model_dump() | {"margin": row.margin} for row in pairs],

@@ -7,8 +7,11 @@ from rich import box
 from rich.table import Table
 
 from srlm.console import out, safe
+from srlm.report.bars import bar, histogram, sparkline
 
 NOTHING = "-"  # what is not there, or not defined
+BAR = 40  # characters of the longest bar
+PLAIN_COURSES = ("step", "total_steps", "epoch", "tokens", "seconds")  # which only count on: no curve
 
 
 # --- the whole run ---------------------------------------------------------------------------------------------------
@@ -17,7 +20,7 @@ NOTHING = "-"  # what is not there, or not defined
 def print_run(data: dict[str, Any]) -> None:
     """The iterations side by side: one column per model, one line per figure."""
     models = data["models"]
-    _line(f"{data['run']}: {data['model']}, recipe {data['recipe']}, seed {data['seed']}")
+    line(f"{data['run']}: {data['model']}, recipe {data['recipe']}, seed {data['seed']}")
     if data["baseline"]:
         _print_baseline(data["baseline"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -35,7 +38,7 @@ def _print_baseline(baseline: dict[str, Any]) -> None:
     unfinished = [f"{name} {stage['state']}" for name, stage in baseline["stages"].items() if stage["state"] != "done"]
     if unfinished:
         judged = f"{baseline['judged']} of {baseline['ranked']} ranked responses judged"
-        _line(f"EFT from ranked responses: {', '.join(unfinished)} ({judged})")
+        line(f"EFT from ranked responses: {', '.join(unfinished)} ({judged})")
     if not (eft := baseline["eft"]):
         return
     figures = ("responses", "judgements", "pairwise_accuracy", "kept", "dropped")
@@ -45,28 +48,30 @@ def _print_baseline(baseline: dict[str, Any]) -> None:
     for score in sorted(eft["scores_judged"], key=float):
         table.add_row(score, *(str(eft[f"scores_{column}"].get(score, 0)) for column in columns))
     out().print(table)
-    _line(f"Rule: {eft['rule']}")
+    line(f"Rule: {eft['rule']}")
 
 
 def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     """(label, one cell per model) for each figure of the overview."""
 
-    def line(label: str, show: Callable[[Any], str], *path: str) -> tuple[str, list[str]]:
+    def one(label: str, show: Callable[[Any], str], *path: str) -> tuple[str, list[str]]:
         return label, [show(_at(model, *path)) for model in models]
 
     answers, judge = ("metrics", "answers"), ("metrics", "judge")
-    yield line("ground truth: score", number, *answers, "truth_score")
-    yield line("ground truth: fully correct", percent, *answers, "truth_correct")
-    yield line("self-score", number, *answers, "self_score")
-    yield line("judge: pairwise accuracy", percent, *judge, "pairwise_accuracy")
-    yield line("  95% interval", interval, *judge, "pairwise_interval")
-    yield line("judge: Spearman", number, *judge, "spearman")
-    yield line("judge: replies parsed", percent, *judge, "parse_rate")
-    yield line("answer length (characters)", whole, *answers, "chars")
-    yield line("prompts with tied answers", percent, *answers, "tie_rate")
-    yield line("prompts with a usable pair", percent, *answers, "usable_pair_rate")
+    yield one("ground truth: score", number, *answers, "truth_score")
+    yield one("ground truth: fully correct", percent, *answers, "truth_correct")
+    yield one("self-score", number, *answers, "self_score")
+    yield one("judge: pairwise accuracy", percent, *judge, "pairwise_accuracy")
+    yield one("  95% interval", interval, *judge, "pairwise_interval")
+    yield one("judge: Spearman", number, *judge, "spearman")
+    yield one("judge: replies parsed", percent, *judge, "parse_rate")
+    yield one("answer length (characters)", whole, *answers, "chars")
+    yield one("prompts with tied answers", percent, *answers, "tie_rate")
+    yield one("prompts with a usable pair", percent, *answers, "usable_pair_rate")
+    yield "canaries that pass as answers", [_passed(model) for model in models]
+    yield "health gate", [_gate(model) for model in models]
     yield "AIFT: instructions kept / asked", [_kept(model) for model in models]
-    yield line("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
+    yield one("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
     yield "training (s)", [_seconds(model, "train") for model in models]
     yield "generation (s)", [_seconds(model, "eval", "aift") for model in models]
     yield "unfinished", [_unfinished(model) for model in models]
@@ -75,6 +80,20 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
 def _kept(model: dict[str, Any]) -> str:
     counts = _at(model, "aift", "instructions")
     return f"{counts['kept']} / {counts['asked']}" if counts else NOTHING
+
+
+def _passed(model: dict[str, Any]) -> str:
+    found = _at(model, "metrics", "canaries")
+    return f"{len(found['passed'])} of {len(found['scores'])}" if found else NOTHING
+
+
+def _gate(model: dict[str, Any]) -> str:
+    """passed, or the checks that found something, with what became of it."""
+    gate = _at(model, "metrics", "gate")
+    if gate is None:
+        return NOTHING
+    names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
+    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
@@ -100,14 +119,20 @@ def _unfinished(model: dict[str, Any]) -> str:
 
 
 def print_model(data: dict[str, Any]) -> None:
-    """One model: its stages, its figures, what was dropped and why, and examples."""
+    """One model: its stages, its figures and their shapes, what was dropped and why, and examples."""
     _print_stages(data)
     _print_training(data["training"])
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
+    _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
+    _print_gate(_at(data, "metrics", "gate"))
+    _print_lengths(data["lengths"])
     aift = data["aift"] or {}
     _print_figures("New instructions", aift.get("instructions"))
     _print_figures("Preference pairs", aift.get("pairs"))
+    _print_histogram("Its judgements of the held-out answers", _at(data, "metrics", "answers", "score_histogram"))
+    _print_histogram("Its judgements of the answers to new instructions", data["rollouts"]["score_histogram"])
+    _print_histogram("Margins of the pairs (from)", data["rollouts"]["margins"])
     for row in data["examples"]["answers"]:
         _print_answer(row)
     for row in data["examples"]["pairs"]:
@@ -115,18 +140,45 @@ def print_model(data: dict[str, Any]) -> None:
 
 
 def _print_stages(data: dict[str, Any]) -> None:
-    table = _table(f"{data['model']}: stages", "stage", "state", "seconds", "attempts", "")
+    columns = ("stage", "state", "seconds", "tokens", "tokens/s", "attempts", "")
+    table = _table(f"{data['model']}: stages", *columns)
     for name, stage in data["stages"].items():
-        table.add_row(name, stage["state"], number(stage["seconds"]), str(stage["attempts"]), safe(stage["why"]))
+        wrote = (_count(stage["tokens"]), _count(stage["tokens_per_second"]))
+        table.add_row(
+            name, stage["state"], number(stage["seconds"]), *wrote, str(stage["attempts"]), safe(stage["why"])
+        )
     out().print(table)
 
 
 def _print_training(training: dict[str, Any] | None) -> None:
     if training is None:
         return
-    table = _table("Training", "", "first row", "last row")
+    table = _table("Training", "", "first row", "last row", "course")
     for name in training["last"]:
-        table.add_row(name, *(_figure(training[row].get(name)) for row in ("first", "last")))
+        values = training["course"].get(name)
+        shape = sparkline(values) if values and name not in PLAIN_COURSES else ""
+        table.add_row(safe(name), *(_figure(training[row].get(name)) for row in ("first", "last")), shape)
+    out().print(table)
+
+
+def _print_lengths(lengths: dict[str, float]) -> None:
+    """How the length of the answers drifts from model to model, and against the first that is not the base."""
+    if len(lengths) < 2:
+        return
+    table = _table("Length of the held-out answers (characters)", "", "", "", "")
+    longest, start = max(lengths.values()), lengths.get("M1")
+    for model, chars in lengths.items():
+        drift = f"{chars / start - 1:+.1%} against M1" if start and model not in ("M0", "M1") else ""
+        table.add_row(model, whole(chars), bar(chars / longest if longest else 0.0, BAR), drift)
+    out().print(table)
+
+
+def _print_histogram(title: str, counts: dict[str, int] | None) -> None:
+    if not counts:
+        return
+    table = _table(title, "", "", "", "")
+    for cells in histogram(counts, BAR):
+        table.add_row(*cells)
     out().print(table)
 
 
@@ -136,35 +188,46 @@ def _print_figures(title: str, figures: Mapping[str, Any] | None) -> None:
         return
     table = _table(title, "", "")
     for name, value in figures.items():
+        if name == "score_histogram":  # drawn
+            continue
         table.add_row(name.replace("_", " "), "" if isinstance(value, dict) and value else _figure(value))
         if isinstance(value, dict):
             for reason, count in value.items():
-                table.add_row(safe(f"  {reason}"), str(count))
+                table.add_row(safe(f"  {reason}"), _figure(count))
     out().print(table)
+
+
+def _print_gate(gate: dict[str, Any] | None) -> None:
+    if gate is None:
+        return
+    stops = not all(finding["waived"] for finding in gate["findings"])
+    heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
+    for finding in gate["findings"]:
+        line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
 
 
 def _print_answer(row: dict[str, Any]) -> None:
     rollout = row["rollout"]
-    _heading(f"Held-out prompt {rollout['id']}")
-    _line(_conversation(rollout["messages"]))
+    heading(f"Held-out prompt {rollout['id']}")
+    line(conversation(rollout["messages"]))
     if rollout["dropped"]:
-        _line(f"set aside: {rollout['dropped']}")
+        line(f"set aside: {rollout['dropped']}")
     truth = row["truth"] or [None] * len(rollout["candidates"])
     for candidate, score, marks in zip(rollout["candidates"], row["scores"], truth, strict=True):
         given = ", ".join(_figure(judgement["score"]) for judgement in candidate["judgements"])
         ground = "; truth " + ", ".join(f"{name} {_figure(value)}" for name, value in marks.items()) if marks else ""
-        _line(f"\n--- answer ({candidate['finish']}), self-score {number(score)} ({given}){ground}")
-        _line(candidate["text"])
+        line(f"\n--- answer ({candidate['finish']}), self-score {number(score)} ({given}){ground}")
+        line(candidate["text"])
         if candidate["judgements"]:
-            _line(_indented("judgement: " + candidate["judgements"][0]["text"]))
+            line(_indented("judgement: " + candidate["judgements"][0]["text"]))
 
 
 def _print_pair(row: dict[str, Any]) -> None:
-    _heading(f"Preference pair {row['id']}, margin {number(row['margin'])}")
-    _line(_conversation(row["prompt"]))
+    heading(f"Preference pair {row['id']}, margin {number(row['margin'])}")
+    line(conversation(row["prompt"]))
     for side in ("chosen", "rejected"):
-        _line(f"\n--- {side}, self-score {number(row[f'{side}_score'])}")
-        _line(row[side][-1]["content"])
+        line(f"\n--- {side}, self-score {number(row[f'{side}_score'])}")
+        line(row[side][-1]["content"])
 
 
 # --- small parts -----------------------------------------------------------------------------------------------------
@@ -178,6 +241,10 @@ def number(value: float | None) -> str:
 def whole(value: float | None) -> str:
     """No decimals."""
     return NOTHING if value is None else f"{value:.0f}"
+
+
+def _count(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
@@ -206,23 +273,26 @@ def _at(data: Any, *path: str) -> Any:
 
 
 def _table(title: str, *columns: str) -> Table:
-    _heading(title)
+    heading(title)
     table = Table(box=None, show_header=any(columns), pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table
 
 
-def _heading(text: str) -> None:
+def heading(text: str) -> None:
+    """A title, with an empty line before it."""
     out().print()
     out().print(safe(text), style="bold", soft_wrap=True)
 
 
-def _line(text: str) -> None:
+def line(text: str) -> None:
+    """Text of any kind and length, with its line breaks."""
     out().print(safe(text), soft_wrap=True)
 
 
-def _conversation(messages: list[dict[str, str]]) -> str:
+def conversation(messages: list[dict[str, str]]) -> str:
+    """The turns, each with its role."""
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 

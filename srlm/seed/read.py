@@ -5,7 +5,7 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -98,12 +98,13 @@ def make_row(kind: str, raw: RawRow, scale: Scale = DEFAULT_SCALE) -> IFTRow | E
 
     Raises UserError with the place for a row of the wrong shape.
     """
-    forms, make = {
+    kinds: dict[str, tuple[Sequence[Form], Callable[[RawRow, Form, str], Any]]] = {
         "ift": (IFT_FORMS, _ift_row),
         "eft": (EFT_FORMS, partial(_eft_row, scale=scale)),
         "ranked": (RANKED_FORMS, _ranked_row),
         "eval": (PROMPT_FORMS, _prompt_row),
-    }[kind]
+    }
+    forms, make = kinds[kind]
     row_id = f"{kind}-{raw.number:06d}" + (f".{raw.part}" if raw.part > 1 else "")
     made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), row_id)
     return made

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from srlm.config import DPOSettings
 from srlm.errors import UserError
 from srlm.train.job import TrainJob, batch_plan
 
@@ -28,6 +29,8 @@ FORBIDDEN = {
     "fsdp_config": SHARDED,
     "deepspeed": SHARDED,
 }
+
+SMOOTHED = {"robust", "exo_pair", "aot", "aot_unpaired"}  # TRL's losses that read label_smoothing; others ignore it
 
 
 def training_arguments(job: TrainJob, kind: Any) -> Any:
@@ -80,7 +83,28 @@ def _owned(job: TrainJob) -> dict[str, Any]:
         "report_to": train.report_to or "none",
         "max_length": None,  # rows that do not fit were left out before; nothing may be cut
     }
-    return result | ({"beta": own.beta} if job.algorithm == "dpo" else {})  # type: ignore[union-attr]
+    if isinstance(own, DPOSettings):
+        result |= {"beta": own.beta} | dpo_losses(own.nll_weight, job.consistency)
+    return result
+
+
+def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
+    """TRL's arguments for DPO with an NLL term on chosen, and softened by CREAM's C; {} for plain DPO.
+
+    With A = DPO(chosen, rejected) and B = DPO(rejected, chosen), soft DPO is C * A + (1 - C) * B. None of TRL's losses
+    is that: "sigmoid" ignores `label_smoothing`, and "robust" takes ((1 - e) * A - e * B) / (1 - 2 * e), which
+    sharpens. But at e = 1/3 "robust" is 2 * A - B, so that C * A + (1 - C) * B = (2 - C) * A - (1 - C) * robust.
+    TRL's "sft" is the mean over all chosen tokens of a forward pass, not first over each answer.
+    """
+    weights = {"sigmoid": 1.0}
+    if consistency < 1:
+        weights = {"sigmoid": 2 - consistency, "robust": consistency - 1}
+    if nll_weight:
+        weights["sft"] = nll_weight
+    if len(weights) == 1:
+        return {}
+    smoothing = {"label_smoothing": 1 / 3} if "robust" in weights else {}
+    return {"loss_type": list(weights), "loss_weights": list(weights.values())} | smoothing
 
 
 def _by_device() -> dict[str, Any]:
@@ -103,6 +127,10 @@ def _check_extra(job: TrainJob, known: set[str], owned: dict[str, Any]) -> None:
             raise UserError(f"{name}: {key} cannot be set", FORBIDDEN[key])
         if key in owned:
             raise UserError(f"{name}: {key} follows from srlm's own settings", "see `srlm config`")
+    losses = job.optimizer.extra.get("loss_type", "sigmoid")
+    if "label_smoothing" in job.optimizer.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
+        fix = f"set loss_type to one that reads it: {', '.join(sorted(SMOOTHED))}"
+        raise UserError(f"{name}: label_smoothing does nothing with this loss", fix)
 
 
 def _check_trackers(job: TrainJob) -> None:

@@ -28,6 +28,7 @@ class TrainJob(BaseModel):
     max_length: int  # tokens of prompt and reply together; longer rows are left out and counted, never cut
     train: TrainSettings
     optimizer: SFTSettings | DPOSettings
+    consistency: float = 1.0  # DPO: CREAM's C, by which the loss is softened; 1: not at all
 
     @model_validator(mode="after")
     def _matching(self) -> Self:
@@ -43,7 +44,7 @@ class TrainJob(BaseModel):
     def digest(self) -> str:
         """Digest of what decides the outcome: rows and settings, no paths (a run folder may be moved)."""
         settings = flat(self.train, knobs=False) | flat(self.optimizer, "optimizer.")
-        return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings)
+        return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings, self.consistency)
 
 
 def launch_command(job_path: Path, num_processes: int) -> list[str]:

@@ -1,0 +1,141 @@
+"""The health gate: may M_{t+1} be trained on what M_t judged? Figures in (metrics.json), findings out. Pure.
+
+A score decides what the next model learns, so that a judge who cannot be read, says the same of everything, contradicts
+itself, goes by length, lost touch with people or can be talked into a score is found before the training, not after it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srlm.config import GateCheck, GateSettings, JudgeSettings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure beyond its limit: which check, what was seen, the setting that holds the limit, what it means."""
+
+    check: GateCheck
+    saw: str
+    limit: str
+    means: str
+    waived: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.saw} ({self.limit}): {self.means}"
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A figure of metrics.json, under its path, that shall lie within a limit of [gate]."""
+
+    check: GateCheck
+    name: str
+    path: tuple[str, str]
+    setting: str  # of GateSettings; min_... or max_...
+    means: str
+    show: Callable[[float], str]
+    value: Callable[[float], float] = lambda value: value
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+BOUNDS = (
+    _Bound(
+        "parse", "judgements that could be read", ("aift", "parse_rate"), "min_parse_rate",
+        "the judge does not keep to the rubric's form, and what is left may be the easy part", _percent,
+    ),
+    _Bound(
+        "entropy", "entropy of the scores in bits", ("aift", "score_entropy"), "min_entropy",
+        "nearly all scores are the same, so that chance picks the pairs", _number,
+    ),
+    _Bound(
+        "ties", "instructions whose candidates tie", ("aift", "tie_rate"), "max_tie_rate",
+        "the judge cannot tell most answers apart", _percent,
+    ),
+    _Bound(
+        "pairs", "instructions that gave a pair", ("aift", "usable_pair_rate"), "min_usable_pairs",
+        "most of the rollout is lost, and the few pairs left are no fair sample", _percent,
+    ),
+    _Bound(
+        "agreement", "agreement of an answer's judgements", ("aift", "sample_agreement"), "min_agreement",
+        "judgements of one answer differ as much as those of different answers: the scores are noise", _number,
+    ),
+    _Bound(
+        "length", "correlation of score and length", ("aift", "score_length"), "max_length_correlation",
+        "the judge goes by length", _number, abs,
+    ),
+    _Bound(
+        "longer", "length of chosen over rejected", ("aift", "length_ratio"), "max_length_ratio",
+        "the next model would learn to write more rather than better", _number,
+    ),
+    _Bound(
+        "people", "pairwise accuracy against people", ("judge", "pairwise_accuracy"), "min_accuracy",
+        "on held-out EFT the judge does not order answers as people do", _percent,
+    ),
+    _Bound(
+        "consistency", "consistency with the previous model's judgements", ("aift", "consistency"), "min_consistency",
+        "two models in a row rank the same answers as if by chance", _number,
+    ),
+)  # fmt: skip
+
+
+def check_judge(metrics: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> list[Finding]:
+    """What speaks against training on what this model judged; waived findings are among it, and marked.
+
+    `metrics` is M_t's metrics.json, `previous` that of M_{t-1}. A figure that is not defined (agreement with a single
+    judgement each, say) is no finding, but the parse rate: without any judgement there is nothing to train on.
+    """
+    found = [*_bounds(metrics, settings), *_drop(metrics, previous, settings), *_canaries(metrics)]
+    return [Finding(f.check, f.saw, f.limit, f.means, f.check in settings.waive) for f in found]
+
+
+def _bounds(metrics: dict[str, Any], settings: GateSettings) -> Iterator[Finding]:
+    for bound in BOUNDS:
+        section, key = bound.path
+        value = metrics.get(section, {}).get(key)
+        limit: float = getattr(settings, bound.setting)
+        if value is None:
+            if bound.check == "parse":
+                yield Finding("parse", "there is no judgement", f"gate.{bound.setting}", "nothing can be judged")
+            continue
+        low = bound.setting.startswith("min")
+        if bound.value(value) < limit if low else bound.value(value) > limit:
+            side = "below" if low else "above"
+            saw = f"{bound.name}: {bound.show(value)}, {side} {bound.show(limit)}"
+            yield Finding(bound.check, saw, f"gate.{bound.setting}", bound.means)
+
+
+def _drop(metrics: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> Iterator[Finding]:
+    now = metrics["judge"].get("pairwise_accuracy")
+    before = (previous or {"judge": {}})["judge"].get("pairwise_accuracy")
+    if now is not None and before is not None and before - now > settings.max_accuracy_drop:
+        saw = f"pairwise accuracy against people: {_percent(now)}, after the previous model's {_percent(before)}"
+        yield Finding("drop", saw, "gate.max_accuracy_drop", "the loop is losing its judge")
+
+
+def _canaries(metrics: dict[str, Any]) -> Iterator[Finding]:
+    found = metrics.get("canaries") or {"passed": {}}
+    for name, score in found["passed"].items():
+        saw = f"the worthless answer {name!r} scores {_number(score)}, the median real one {_number(found['median'])}"
+        yield Finding("canaries", saw, "eval.canaries", "the judge can be talked into a score")
+
+
+def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
+    """Why the run stops before M_{t+1} is trained, and what the user can do, as commands."""
+    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"]
+    ways += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
+    ways += [f"another rubric ({root}/prompts/{judge.rubric})"]
+    again = f"srlm iterate {n} --run {root}"
+    return (
+        f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "
+        f"({root}/config.toml), then `{again} --redo stale`, which makes all that was judged anew. "
+        f"Or train on it as it is: `{again} --accept-judge`"
+    )

@@ -1,0 +1,86 @@
+"""What the report counts itself, in one pass over the rows of a model: scores, tokens, the course of training."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from srlm.records import AnswerEval, CanaryEval, EvalRow, Instruction, JudgeEval, PreferencePair, Rollout
+from srlm.run import Run
+from srlm.store import read_rows
+
+MARGIN_STEP = 0.5  # width of a bar in the histogram of margins, in units of the rubric's scale
+
+
+def survey(run: Run, t: int) -> dict[str, Any]:
+    """M_t's judgements of its own rollouts by score, the margins of its pairs, and the tokens each stage wrote."""
+    rollouts: Iterator[Rollout] = read_rows(run.aift(t) / "rollouts.jsonl", Rollout)
+    scores: Counter[float] = Counter()
+    unparsed = aift_tokens = 0
+    for rollout in rollouts:
+        aift_tokens += _tokens(rollout)
+        for candidate in rollout.candidates:
+            scores.update(candidate.valid)
+            unparsed += len(candidate.judgements) - len(candidate.valid)
+    asked: Iterator[Instruction] = read_rows(run.aift(t) / "instructions.jsonl", Instruction)
+    aift_tokens += sum(instruction.tokens for instruction in asked)
+    return {
+        "score_histogram": _histogram(scores),
+        "unparsed": unparsed,
+        "margins": _margins(read_rows(run.aift(t) / "pairs.jsonl", PreferencePair)),
+        "tokens": {"eval": _eval_tokens(run, t), "aift": aift_tokens},
+    }
+
+
+def course(run: Run, t: int, points: int) -> dict[str, Any] | None:
+    """The trainer's log of M_t: number of rows, the first and the last one, and each figure's course in `points` means.
+
+    None where there is no log. A figure that some rows lack has no course.
+    """
+    rows: list[dict[str, Any]] = list(read_rows(run.folder(t) / "train.jsonl", dict[str, Any]))
+    if not rows:
+        return None
+    numeric = [name for name in rows[-1] if all(isinstance(row.get(name), int | float) for row in rows)]
+    return {
+        "rows": len(rows),
+        "first": rows[0],
+        "last": rows[-1],
+        "course": {name: thinned([row[name] for row in rows], points) for name in numeric},
+    }
+
+
+def thinned(values: list[float], points: int) -> list[float]:
+    """At most `points` values: the means of neighbouring ones. What is not finite counts as the value before it."""
+    finite: list[float] = []
+    for value in values:
+        finite.append(value if math.isfinite(value) else finite[-1] if finite else 0.0)
+    count = min(points, len(finite))
+    edges = [len(finite) * number // count for number in range(count + 1)]
+    return [sum(finite[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def _eval_tokens(run: Run, t: int) -> int:
+    """Tokens of the answers and judgements in M_t's evaluation."""
+    total = 0
+    rows: Iterator[AnswerEval | JudgeEval | CanaryEval] = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+    for row in rows:
+        if isinstance(row, AnswerEval):
+            total += _tokens(row.rollout)
+        else:
+            total += sum(judgement.tokens for judgement in row.judgements)
+    return total
+
+
+def _tokens(rollout: Rollout) -> int:
+    return sum(one.tokens + sum(judgement.tokens for judgement in one.judgements) for one in rollout.candidates)
+
+
+def _margins(pairs: Iterable[PreferencePair]) -> dict[str, int]:
+    """Lower edge of each bar -> number of pairs whose margin lies in it."""
+    return _histogram(Counter(math.floor(pair.margin / MARGIN_STEP) * MARGIN_STEP for pair in pairs))
+
+
+def _histogram(counts: Counter[float]) -> dict[str, int]:
+    """Value (as text) -> count, in order of value."""
+    return {f"{value:g}": count for value, count in sorted(counts.items())}
