@@ -10,8 +10,8 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
-	launch.py packaging.py rollout.py seed.py train.py train_process.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,browser.py doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
+	launch.py packaging.py rollout.py seed.py train.py train_process.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock
@@ -36,8 +36,10 @@ demo: setup
 	srlm init runs/demo --recipe demo
 	srlm iterate 3 --run runs/demo
 	srlm inspect runs/demo
+	srlm inspect runs/demo --html
 	@echo
 	@echo "Next: srlm inspect runs/demo M3     what M3 answers, how it judges, with examples"
+	@echo "      runs/demo/report.html         the run as a page: open it in a browser"
 	@echo "      runs/demo/config.toml         every setting, with a comment"
 	@echo "      runs/demo/M*/                 models, evaluations and the training data that the models made"
 

@@ -79,11 +79,11 @@ function scoresCard(models) {
 }
 
 function lengthCard(models, names) {
-  const series = [["held-out answers", "metrics.answers.chars"], ["chosen", "aift.pairs.chosen_chars"], ["rejected", "aift.pairs.rejected_chars"]]
-    .map(([name, key]) => ({ name, values: metric(models, key) })).filter((one) => any(one.values));
+  const series = [["held-out answers", "metrics.answers.chars"], ["chosen", "aift.pairs.chosen_chars", "chosen"], ["rejected", "aift.pairs.rejected_chars", "rejected"]]
+    .map(([name, key, color]) => ({ name, values: metric(models, key), color })).filter((one) => any(one.values));
   return series.length > 0 && card({
     title: "Do the answers grow?", caption: "Mean length in characters: held-out answers, and both sides of the pairs that each model made.",
-    legend: series.map((one, index) => [one.name, `s${index}`]),
+    legend: series.map((one, index) => [one.name, `s${one.color ?? index}`]),
     chart: lineChart({ label: "Mean length by model", models: names, series, show: grouped }),
   });
 }
