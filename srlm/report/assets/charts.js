@@ -18,12 +18,12 @@ function frame(width, height, label) {
 
 function yAxis(root, width, height, values, show) {
   const marks = ticks(Math.min(...values), Math.max(...values));
-  const low = marks[0], high = marks[marks.length - 1];
+  const low = marks[0], high = marks[marks.length - 1], step = marks[1] - low;
   const y = (value) => MARGIN.top + (1 - (value - low) / (high - low || 1)) * (height - MARGIN.top - MARGIN.bottom);
   for (const mark of marks) {
     root.append(
       svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(mark), y2: y(mark) }),
-      svg("text", { class: "tick", x: MARGIN.left - 6, y: y(mark) + 4, "text-anchor": "end" }, show(mark)),
+      svg("text", { class: "tick", x: MARGIN.left - 6, y: y(mark) + 4, "text-anchor": "end" }, show(mark, step)),
     );
   }
   return y;
@@ -59,8 +59,8 @@ function lineChart({ label, models, series, show, axis = show }) {
   };
 }
 
-// Curves over steps: [{name, values}], all over the same steps.
-function curveChart({ label, steps, series, show }) {
+// Curves over steps: [{name, values}], all over the same steps, which are means; `ends`: the first and the last step.
+function curveChart({ label, steps, ends, series, show }) {
   return (width) => {
     const height = 190, root = frame(width, height, label);
     const y = yAxis(root, width, height, series.flatMap((one) => one.values), show);
@@ -71,8 +71,8 @@ function curveChart({ label, steps, series, show }) {
       line.append(svg("title", {}, `${one.name}: ${show(one.values[0])} to ${show(one.values[one.values.length - 1])}`));
       root.append(line);
     });
-    for (const [step, anchor] of [[first, "start"], [last, "end"]])
-      root.append(svg("text", { class: "tick", x: x(step), y: height - 6, "text-anchor": anchor }, `step ${grouped(step)}`));
+    for (const [index, x, anchor] of [[0, MARGIN.left, "start"], [1, width - MARGIN.right, "end"]])
+      root.append(svg("text", { class: "tick", x, y: height - 6, "text-anchor": anchor }, `step ${grouped(ends[index])}`));
     return root;
   };
 }

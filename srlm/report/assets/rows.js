@@ -1,7 +1,7 @@
 // The browser of rows: filters, a list that is paged, and one row whole, its answers side by side.
 
 const PAGE = 25;
-const LONG = 400; // characters of an answer that needs a wide column
+const LONG = 240; // characters of an answer that needs a wide column
 const SORTS = [["", "newest model first"], ["margin", "margin"], ["score", "score"], ["length", "length"], ["disagreement", "disagreement"]];
 const KINDS = [["", "all kinds"], ["rollout", "new instructions"], ["answer", "held-out prompts"]];
 
@@ -153,6 +153,7 @@ function sampled(data) {
   return shown < total && el("p", { class: "note" }, `A sample: this page holds ${grouped(shown)} of ${grouped(total)} rows, to stay small. `, el("code", {}, "srlm view"), " shows all of them.");
 }
 
+const counted = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
 const outcomeOf = (item) => el("span", { class: item.outcome === "pair" ? "chip chosen" : "chip" }, item.outcome ?? HELD_OUT);
 
 function listed(item, index, pick) {
@@ -186,7 +187,7 @@ function answer(candidate, index, side, open) {
     el("p", { class: "band" }, `answer ${index + 1}${side ? " · " + side : ""}`),
     el("p", { class: "score" }, fixed(2)(candidate.score), candidate.judgements.map((judgement) => el("span", { class: `pill v${Math.min(5, Math.max(0, Math.floor(judgement.score ?? -1)))}` + (judgement.score === null ? " none" : "") }, judgement.score === null ? "?" : short(judgement.score)))),
     el("p", { class: "text" }, candidate.text || "(empty)"),
-    el("p", { class: "muted small" }, `${grouped(candidate.text.length)} characters, ${grouped(candidate.tokens)} tokens${candidate.finish === "stop" ? "" : ", ended by " + candidate.finish}`),
+    el("p", { class: "muted small" }, `${counted(candidate.text.length, "character")}, ${counted(candidate.tokens, "token")}${candidate.finish === "stop" ? "" : ", ended by " + candidate.finish}`),
     truth.length > 0 && el("p", { class: "small truth" }, el("span", { class: "muted" }, "ground truth "), truth.map(([name, value]) => el("span", { class: "chip" }, `${words(name)} ${short(value)}`))),
     candidate.judgements.map((judgement, number) => el(
       "details", { open },
