@@ -10,8 +10,9 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,browser.py doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
-	launch.py packaging.py rollout.py seed.py train.py train_process.py view.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py doctor.py encode.py \
+	engine.py evaluate.py generate.py init.py init_ranked.py iterate.py launch.py packaging.py replicas.py \
+	rollout.py seed.py seed_oasst.py train.py train_process.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock

@@ -20,6 +20,7 @@ from srlm.child import set_environment
 from srlm.config import Config, load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
+from srlm.judge import make_judge
 from srlm.packaged import DEMO, PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Messages, PromptRow, Rollout
@@ -31,7 +32,7 @@ class Recording:
     """Passes requests on to an engine and remembers prompts and tokens."""
 
     def __init__(self, engine: Any) -> None:
-        self.engine, self.asked, self.tokens = engine, [], 0  # type: ignore[var-annotated]
+        self.engine, self.controls, self.asked, self.tokens = engine, engine.controls, [], 0  # type: ignore[var-annotated]
 
     async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
         """See `Engine.sample`."""
@@ -75,11 +76,12 @@ def main() -> None:
 
 def srlm_rollout(engine: Any, config: Config, prompts: list[PromptRow], seed: int) -> tuple[float, Recording]:
     """Seconds, and what was asked, of srlm's own rollout with its rows written to disk."""
-    recording, templates = Recording(engine), Templates(PROMPTS)
+    recording = Recording(engine)
+    judge = make_judge(recording, Templates(PROMPTS), config.judge)
 
     async def work(row: PromptRow) -> Rollout:
         count = config.rollout.candidates
-        return await roll_out(recording, templates, config, row.id, row.messages, count, seed)
+        return await roll_out(recording, judge, config.rollout, row.id, row.messages, count, seed)
 
     async def items() -> Any:
         for row in prompts:

@@ -3,6 +3,7 @@
 Training must teach the end-of-turn token and generation must stop at it, so both ask `end_of_turn_ids`.
 """
 
+import re
 from typing import Any
 
 from srlm.errors import UserError
@@ -37,6 +38,22 @@ def ensure_chat_template(tokenizer: Any) -> bool:
     begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
     tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + DEFAULT_CHAT_TEMPLATE
     return True
+
+
+def control_strings(tokenizer: Any) -> frozenset[str]:
+    """What data must not hold in a prompt: texts of added tokens, and what the chat template puts between turns.
+
+    Added tokens of white space are no control tokens; neither is a plain word between turns, such as ChatML's "user".
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    probes = ["firstturnprobe", "replyprobe", "secondturnprobe"]
+    turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), probes, strict=True)]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **CHAT_OPTIONS)
+    for token in sorted(added, key=len, reverse=True):
+        text = text.replace(token, "\n")
+    between = re.split("|".join(probes), text)[1:]
+    heads = {line.strip() for piece in between for line in piece.splitlines()}
+    return frozenset(s for s in added if s.strip()) | {s for s in heads if len(s) > 2 and not s.isalnum()}
 
 
 def end_of_turn_ids(tokenizer: Any) -> list[int]:

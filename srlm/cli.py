@@ -1,14 +1,13 @@
 """The command line: thin Typer commands. What is heavy is imported inside them."""
 
 import errno
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from srlm import __version__
+from srlm import __version__, seed_cli
 from srlm.errors import DONE, FINDING, INTERRUPTED, USER_ERROR, StageError, UserError
 
 app = typer.Typer(
@@ -19,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(seed_cli.app, name="seed")
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The run folder; by default the only or latest in runs/.")
@@ -32,17 +33,34 @@ def init(
     model: Annotated[str | None, typer.Option(help="Base model M0: a folder or a Hugging Face id.")] = None,
     ift: Annotated[Path | None, typer.Option(help="Instruction data: JSONL, JSON, CSV or Parquet.")] = None,
     eft: Annotated[Path | None, typer.Option(help="Judging data: JSONL, JSON, CSV or Parquet.")] = None,
+    ranked: Annotated[
+        Path | None, typer.Option(help="For --eft: ranked responses, from which the run builds its EFT.")
+    ] = None,
+    oasst: Annotated[
+        list[str] | None, typer.Option(help="For --ift and --eft: an OASST export, as `srlm seed oasst` reads it.")
+    ] = None,
+    held_out_eft: Annotated[
+        Path | None, typer.Option(help="Ranked responses to measure the judge with; else split off EFT.")
+    ] = None,
     eval_prompts: Annotated[Path | None, typer.Option(help="Held-out evaluation prompts; else split off IFT.")] = None,
     recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
 ) -> None:
     """Check model and seed data, and make a run folder."""
-    from srlm.init import init_run
+    from srlm.init import Sources, init_run
 
-    report = init_run(
-        run, model=model, ift=ift, eft=eft, eval_prompts=eval_prompts, recipe=recipe, overrides=set_ or []
+    sources = Sources(
+        model=model,
+        ift=ift,
+        eft=eft,
+        ranked=ranked,
+        oasst=tuple(oasst or ()),
+        held_out_eft=held_out_eft,
+        eval_prompts=eval_prompts,
+        recipe=recipe,
+        overrides=tuple(set_ or ()),
     )
-    report.show()
+    init_run(run, sources).show()
 
 
 @app.command(epilog="srlm iterate 3 --run runs/a")
@@ -67,9 +85,10 @@ def iterate(
         show_plan(found, n, redo)  # `--redo` moves nothing here
         return
     from srlm.iterate import iterate as bring_to
+    from srlm.launch import hear_sigterm
 
     again = f"srlm iterate {n} --run {found.root}"
-    signal.signal(signal.SIGTERM, _interrupt)
+    hear_sigterm()
     try:
         bring_to(found, n, redo)
     except KeyboardInterrupt:
@@ -155,10 +174,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

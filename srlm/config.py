@@ -84,6 +84,18 @@ class DataSettings(Settings):
     )
 
 
+class BaselineSettings(Settings):
+    """How EFT is built from responses that people ranked (paper: section 3.1.1); without them nothing reads this."""
+
+    train: bool = Field(
+        True, description="First train the judging baseline by SFT of M0 on IFT; false where M0 follows instructions."
+    )
+    max_share: float = Field(
+        0.5, gt=0, le=1, description="Largest share of one score in EFT: else the judge learns to say it always."
+    )
+    min_rows: int = Field(16, ge=1, description="Stop where fewer judgements agree with the human ranking.")
+
+
 class EngineSettings(Settings):
     """How text is generated."""
 
@@ -135,9 +147,19 @@ class RolloutSettings(Sampled):
 
 
 class JudgeSettings(Sampled):
-    """LLM-as-a-Judge with the additive 0-5 rubric of prompts/judge.txt."""
+    """LLM-as-a-Judge: how a score is made, and by which rubric."""
 
-    samples: int = Field(3, ge=1, description="Judgements per candidate (K); the score is their mean.")
+    mode: Literal["sampled", "expected", "pairwise"] = Field(
+        "sampled",
+        description="Mean of sampled scores, probability-weighted score, or share of wins over the other candidates.",
+    )
+    samples: int = Field(3, ge=1, description="Judgements per candidate, or comparisons per pair of them (K).")
+    justify: bool = Field(True, description="Mode expected: write a justification (K of them) before the score.")
+    rubric: str = Field(
+        "judge.txt",
+        description="Rubric of scores: at init a file or a shipped name; then a file in the run's prompts/.",
+    )
+    pairwise_rubric: str = Field("pairwise.txt", description="Rubric of mode pairwise; named like `rubric`.")
 
 
 class PairSettings(Settings):
@@ -212,6 +234,7 @@ class Config(Settings):
     run: RunSettings = RunSettings()
     model: ModelSettings
     data: DataSettings = DataSettings()
+    baseline: BaselineSettings = BaselineSettings()
     engine: EngineSettings = EngineSettings()
     instructions: InstructionSettings = InstructionSettings()
     rollout: RolloutSettings = RolloutSettings()
@@ -310,6 +333,14 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, F
         else:
             result[prefix + name] = field
     return result
+
+
+# Dotted key -> default, of every key that has one: what a run knew nothing of when it was made was in effect like this.
+DEFAULTS = {
+    key: field.default
+    for key, field in known_keys().items()
+    if not field.is_required() and not isinstance(field.default, dict)  # of a dict, `flat` has a key for each item
+}
 
 
 def _fields(settings: Settings) -> Iterator[tuple[str, FieldInfo, Any]]:

@@ -18,13 +18,14 @@ from srlm.child import die_with_parent, run_job, set_environment
 from srlm.engine import Engine
 from srlm.evaluate import Evaluator, row_id
 from srlm.instructions import InstructionFilter, InstructionWriter, first_user_turn
-from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PromptRow, Rollout
+from srlm.judge import make_judge
+from srlm.records import EvalRow, IFTRow, Instruction, PromptRow, RatedRow, Rollout
 from srlm.rollout import roll_out, work_on
 from srlm.run import Run
 from srlm.store import Appender, read_rows, seed_of
 
 T = TypeVar("T")
-Part = Literal["eval", "instructions", "aift"]
+Part = Literal["eval", "judge", "instructions", "aift"]
 
 
 class GenerateJob(BaseModel):
@@ -61,7 +62,7 @@ def generate(job: GenerateJob) -> dict[str, Any]:
 async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dict[str, float]:
     """Make the missing rows of each part in turn, all on one engine; returns seconds by part."""
     slots = asyncio.Semaphore(run.config.rollout.max_in_flight)
-    work = {"eval": evaluate, "instructions": write_instructions, "aift": make_aift}
+    work = {"eval": evaluate, "judge": judge_ranked, "instructions": write_instructions, "aift": make_aift}
     seconds: dict[str, float] = {}
     for part in parts:
         started = time.monotonic()
@@ -72,14 +73,27 @@ async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dic
 
 async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:
     """M_t's evaluation rows that are missing from M_t/eval.jsonl."""
-    path = run.folder(t) / "eval.jsonl"
+    held_out = list(read_rows(run.seed("held_out_eft"), RatedRow))
+    evaluator = Evaluator(engine, run.templates, run.config, held_out)
+    items: list[PromptRow | RatedRow] = [*read_rows(run.seed("eval_prompts"), PromptRow), *held_out]
+    await _evaluate(evaluator, items, run.folder(t) / "eval.jsonl", slots)
+
+
+async def judge_ranked(run: Run, _: int, engine: Engine, slots: asyncio.Semaphore) -> None:
+    """The baseline's judgements of the ranked responses that are missing from baseline/judgements.jsonl.
+
+    Whatever `judge.mode` says, they are written out with their score: M1 shall learn to write such judgements.
+    """
+    written = run.config.model_copy(update={"judge": run.config.judge.model_copy(update={"mode": "sampled"})})
+    evaluator = Evaluator(engine, run.templates, written)
+    await _evaluate(evaluator, read_rows(run.seed("ranked"), RatedRow), run.baseline / "judgements.jsonl", slots)
+
+
+async def _evaluate(
+    evaluator: Evaluator, items: Iterable[PromptRow | RatedRow], path: Path, slots: asyncio.Semaphore
+) -> None:
     done = {row_id(row) for row in read_rows(path, EvalRow)}
-    items: list[PromptRow | EFTRow] = [
-        *read_rows(run.seed("eval_prompts"), PromptRow),
-        *read_rows(run.seed("held_out_eft"), EFTRow),
-    ]
     owed = [item for item in items if item.id not in done]
-    evaluator = Evaluator(engine, run.templates, run.config)
     with Appender(path) as file:
         await work_on(_each(owed), evaluator.row, slots, file)
 
@@ -96,6 +110,7 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
     done = {row.id for row in read_rows(path, Rollout)}
     seed = seed_of(run.config.run.seed, t)
     count = run.config.rollout.candidates
+    judge = make_judge(engine, run.templates, run.config.judge)
 
     async def owed() -> AsyncIterator[Instruction]:
         written = run.config.instructions.source == "self"
@@ -105,7 +120,7 @@ async def make_aift(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) 
                 yield row
 
     async def work(row: Instruction) -> Rollout:
-        return await roll_out(engine, run.templates, run.config, row.id, row.messages, count, seed)
+        return await roll_out(engine, judge, run.config.rollout, row.id, row.messages, count, seed)
 
     with Appender(path) as file:
         await work_on(owed(), work, slots, file)
@@ -134,7 +149,7 @@ def instruction_filter(run: Run, t: int) -> InstructionFilter:
     seeds = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
     seeds += [first_user_turn(row.messages) for earlier in range(1, t) for row in _kept(run, earlier)]
     held_out = [first_user_turn(row.messages) for row in read_rows(run.seed("eval_prompts"), PromptRow)]
-    held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), EFTRow)]
+    held_out += [first_user_turn(row.messages) for row in read_rows(run.seed("held_out_eft"), RatedRow)]
     return InstructionFilter(run.config.instructions, seeds, held_out)
 
 

@@ -115,7 +115,7 @@ class InstructionWriter:
                 if len(tasks) == self.window:
                     yield (await tasks.popleft())[0]
                 seed = seed_of(self.run_seed, self.t, "instruction", index)
-                prompt = self.templates.instruction(self._examples(index, earlier))
+                prompt = self.templates.instruction(self._examples(index, earlier), engine.controls)
                 tasks.append(asyncio.create_task(engine.sample(prompt, sampling, seed)))
             while tasks:
                 yield (await tasks.popleft())[0]

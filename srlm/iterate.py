@@ -2,6 +2,9 @@
 
     M0 --SFT on IFT+EFT--> M1 --DPO on AIFT(M1)--> M2 --DPO on AIFT(M2)--> M3 ...
 
+A run made from ranked responses first builds its EFT: M0 --SFT on IFT--> baseline, whose judgements of these responses
+become EFT where they agree with people.
+
 Each step below is a stage: done once, recorded in run.json, and skipped when it is done. This process loads no model;
 each phase is a child process that owns the accelerator alone, since only its end gives all the memory back.
 """
@@ -10,10 +13,10 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from srlm.console import say
 from srlm.errors import StageError
@@ -24,8 +27,9 @@ from srlm.launch import Watch, run_child
 from srlm.metrics import instruction_counts
 from srlm.pairs import make_pair
 from srlm.plan import check_plan
-from srlm.records import EFTRow, IFTRow, Instruction, PreferencePair, PromptRow, Rollout
-from srlm.run import Run, Stage, Status, stages_of
+from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, PromptRow, RatedRow, Rollout
+from srlm.run import BASELINE, Run, Stage, Status
+from srlm.seed.select import RULE, select, shortage
 from srlm.store import read_rows, write_rows
 from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
@@ -50,57 +54,104 @@ def iterate(run: Run, n: int, redo: str | None = None) -> None:
         iteration.all()
 
 
+def build_eft(run: Run) -> None:
+    """Only the EFT of a run that was made from ranked responses: its baseline stages. Raises as `iterate` does."""
+    with run.lock() as lock:
+        run.load()
+        check_plan(run, 1)
+        Iteration(run, 1, lock).build_eft()
+
+
 class Iteration:
     """One call of `srlm iterate`: the run, where it shall go, and the lock that its children inherit."""
 
     def __init__(self, run: Run, n: int, lock: int) -> None:
         self.run, self.n, self.lock = run, n, lock
-        self.stages = {stage.name: stage for stage in stages_of(n)}
+        self.stages = {stage.name: stage for stage in run.stages(n)}
 
     def all(self) -> None:
         """M0 is only measured; each later model is trained, measured, and (but for the last) makes AIFT."""
         self.generate(0)
+        if self.n and self.run.builds_eft:
+            self.build_eft()
         for t in range(1, self.n + 1):
             self.train(t)
             self.generate(t)
             if t < self.n:
                 self.make_pairs(t)
 
+    # --- EFT from ranked responses -----------------------------------------------------------------------------------
+
+    def build_eft(self) -> None:
+        """The baseline (M_0, or its SFT on IFT alone) judges what people ranked; what agrees with them is EFT."""
+        train = self.stages.get(f"{BASELINE}/train")
+        if train and not self.done(train):
+            self.fine_tune(BASELINE, [])
+        judge, choose = self.stages[f"{BASELINE}/judge"], self.stages[f"{BASELINE}/eft"]
+        if not self.done(judge):
+            with self.recorded(judge) as info:
+                model = str(self.run.baseline / "model") if train else self.run.model(0)
+                info |= self.generate_child(0, model, ["judge"])
+        if not self.done(choose):
+            with self.recorded(choose) as info:
+                self.select_eft(info)
+
+    def select_eft(self, info: dict[str, Any]) -> None:
+        """Write EFT and what was dropped, note rule and counts. Raises StageError where too little is left."""
+        run, settings = self.run, self.run.config.baseline
+        judged: Iterator[Any] = read_rows(run.baseline / "judgements.jsonl", EvalRow)
+        made = select(read_rows(run.seed("ranked"), RatedRow), judged, settings, run.config.run.seed)
+        info |= {"rule": RULE} | made.counts
+        write_rows(run.baseline / "dropped.jsonl", made.dropped)
+        if problem := shortage(made.counts, settings):
+            raise StageError(f"{problem} (settings: {run.root}/config.toml; then run the same command again)")
+        write_rows(run.baseline / "eft.jsonl", made.eft)
+        kept, responses = made.counts["kept"], made.counts["responses"]
+        say(f"EFT: {kept} of {responses} ranked responses, each with a judgement that agrees with people")
+
     # --- train -----------------------------------------------------------------------------------------------------
 
     def train(self, t: int) -> None:
         """M_1 = SFT of M_0 on IFT+EFT. M_t = DPO of M_{t-1} on AIFT(M_{t-1}), with M_{t-1} as the reference."""
-        stage = self.stages[f"M{t}/train"]
-        if self.done(stage):
+        if self.done(self.stages[f"M{t}/train"]):
             return
-        run, folder = self.run, self.run.folder(t)
-        sft = t == 1
-        if sft:
-            ift, eft = read_rows(run.seed("ift"), IFTRow), read_rows(run.seed("eft"), EFTRow)
-            write_rows(folder / "train_rows.jsonl", sft_rows(ift, eft, run.templates))
+        if t == 1:
+            self.fine_tune("M1", read_rows(self.run.eft, EFTRow))
+        else:
+            self.train_child(f"M{t}", "dpo", t - 1, self.run.aift(t - 1) / "pairs.jsonl")
+
+    def fine_tune(self, name: str, eft: Iterable[EFTRow]) -> None:
+        """SFT of M_0 on IFT and the given EFT: M_1, or the baseline on IFT alone."""
+        rows = self.run.root / name / "train_rows.jsonl"
+        write_rows(rows, sft_rows(read_rows(self.run.seed("ift"), IFTRow), eft, self.run.templates))
+        self.train_child(name, "sft", 0, rows)
+
+    def train_child(self, name: str, algorithm: Literal["sft", "dpo"], start: int, rows: Path) -> None:
+        """Train the model `name` from M_start on the rows, in a child process."""
+        run, folder = self.run, self.run.root / name
         job = TrainJob(
-            algorithm="sft" if sft else "dpo",
-            model=run.model(t - 1),
-            revision=run.config.model.revision if sft else None,
-            rows=folder / "train_rows.jsonl" if sft else run.aift(t - 1) / "pairs.jsonl",
+            algorithm=algorithm,
+            model=run.model(start),
+            revision=None if start else run.config.model.revision,
+            rows=rows,
             out=folder / "model",
             checkpoints=folder / "checkpoints",
             log=folder / "train.jsonl",
-            result=run.log(f"M{t}-train").with_suffix(".result.json"),
+            result=run.log(f"{name}-train").with_suffix(".result.json"),
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
             train=run.config.train,
-            optimizer=run.config.sft if sft else run.config.dpo,
+            optimizer=run.config.sft if algorithm == "sft" else run.config.dpo,
         )
-        command = launch_command(self.write_job(f"M{t}-train", job), run.config.train.num_processes)
-        label = f"M{t}: SFT of M0" if sft else f"M{t}: DPO of M{t - 1}"
-        with self.recorded(stage) as info:
+        command = launch_command(self.write_job(f"{name}-train", job), run.config.train.num_processes)
+        with self.recorded(self.stages[f"{name}/train"]) as info:
             info["launch"] = command
             batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
-            watches = [Watch(label, job.log, math.ceil(batches * job.optimizer.epochs), steps=True)]
-            info |= run_child(command, job.result, run.log(f"M{t}-train"), watches, self.lock)
+            label, steps = f"{name}: {algorithm.upper()} of M{start}", math.ceil(batches * job.optimizer.epochs)
+            watches = [Watch(label, job.log, steps, steps=True)]
+            info |= run_child(command, job.result, run.log(f"{name}-train"), watches, self.lock)
         if info["overlong"]:
-            say(f"M{t}: {info['overlong']} rows are longer than model.max_length and were left out of training")
+            say(f"{name}: {info['overlong']} rows are longer than model.max_length and were left out of training")
 
     # --- generate --------------------------------------------------------------------------------------------------
 
@@ -145,7 +196,7 @@ class Iteration:
 
     def generate_child(self, t: int, model: str, parts: list[Part]) -> dict[str, Any]:
         """Run the rollout child on `model` for the given parts of iteration t."""
-        run, name = self.run, f"M{t}-{'-'.join(parts)}"
+        run, name = self.run, f"{BASELINE if 'judge' in parts else f'M{t}'}-{'-'.join(parts)}"
         job = GenerateJob(
             run=run.root,
             t=t,
@@ -161,9 +212,12 @@ class Iteration:
         """The progress bar of one part."""
         run, count = self.run, self.run.config.instructions.count
         if part == "eval":
-            held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
+            held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
             total = held_out + sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
             return Watch(f"M{t}: evaluation", run.folder(t) / "eval.jsonl", total)
+        if part == "judge":
+            total = sum(1 for _ in read_rows(run.seed("ranked"), RatedRow))
+            return Watch("baseline: judging what people ranked", run.baseline / "judgements.jsonl", total)
         if part == "instructions":
             return Watch(f"M{t}: instructions", run.aift(t) / "instructions.jsonl", count)
         return Watch(f"M{t}: AIFT(M{t}), instructions rolled out", run.aift(t) / "rollouts.jsonl", count)

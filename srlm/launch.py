@@ -50,6 +50,15 @@ class Watch:
                     self.done, self.total = last["step"], last["total_steps"]
 
 
+def hear_sigterm() -> None:
+    """Take a SIGTERM for Ctrl+C from now on: the child is ended in order, and what is finished is recorded."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 def run_child(command: list[str], result: Path, log: Path, watches: list[Watch], lock: int) -> dict[str, Any]:
     """Run a child to its end; returns the info that it reports.
 

@@ -136,7 +136,7 @@ def answer_metrics(rows: Sequence[AnswerEval], min_margin: float, min_judgements
         "answers": len(answers),
         **_judgement_counts(judgement for answer in answers for judgement in answer.judgements),
         "self_score": _mean([answer.score for answer in answers if answer.score is not None]),
-        "score_histogram": _histogram(score for answer in answers for score in answer.valid),
+        "score_histogram": histogram(score for answer in answers for score in answer.valid),
         "score_gap": _mean([gap for row in kept if (gap := _gap(row.rollout.candidates)) is not None]),
         "chars": _mean([len(answer.text) for answer in answers]),
         "tokens": _mean([answer.tokens for answer in answers]),
@@ -228,6 +228,6 @@ def _judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
     return {"judgements": len(parsed), "parse_rate": _mean(parsed)}
 
 
-def _histogram(scores: Iterable[float]) -> dict[str, int]:
+def histogram(scores: Iterable[float]) -> dict[str, int]:
     """Score (as text, "4" or "4.5") -> count, in order of score."""
     return {f"{score:g}": count for score, count in sorted(Counter(scores).items())}

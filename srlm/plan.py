@@ -6,8 +6,8 @@ from typing import Any
 
 from srlm.config import flat
 from srlm.errors import UserError
-from srlm.records import EFTRow, EvalRow, PromptRow, Rollout
-from srlm.run import Run, Stage, State, stages_of
+from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
+from srlm.run import Run, Stage, State
 from srlm.store import read_json, read_rows
 
 
@@ -31,7 +31,7 @@ def make_plan(run: Run, n: int) -> list[Planned]:
     """The stages that bring the run to M_n, in order, with their states and estimates."""
     size, lengths = disk_use(run), _mean_lengths(run)
     planned = []
-    for stage in stages_of(n):
+    for stage in run.stages(n):
         state, why = run.state(stage)
         if state == "done":
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
@@ -81,8 +81,8 @@ def disk_use(run: Run) -> tuple[int, int] | None:
 
 def _seconds(run: Run, stage: Stage) -> float | None:
     """Seconds that the latest finished stage of the same kind took; SFT and DPO are different kinds."""
-    kinds = {other.name: other.kind for other in stages_of(run.last)}
-    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds[name] == stage.kind]
+    kinds = {other.name: other.kind for other in run.stages(run.last)}
+    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds.get(name) == stage.kind]
     return same[-1] if same else None
 
 
@@ -92,10 +92,12 @@ def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
     judged = config.judge.samples * judgement
     if stage.part == "aift":
         return int(config.instructions.count * config.rollout.candidates * (answer + judged))
+    if stage.part == "judge":
+        return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
     if stage.part != "eval":
         return 0
     prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
-    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), EFTRow))
+    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
     return int(prompts * config.eval.candidates * (answer + judged) + held_out * judged)
 
 

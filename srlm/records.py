@@ -42,6 +42,34 @@ class EFTRow(Record):
     filled: bool = False
 
 
+class RankedResponse(Record):
+    """One response that people ranked or rated; `human` is what they gave it: higher is better, within its row only."""
+
+    text: str
+    human: float
+
+
+class RankedRow(Record):
+    """One prompt (a conversation that ends with the user's turn) with two or more ranked or rated responses."""
+
+    id: str
+    messages: Messages
+    responses: list[RankedResponse]
+
+
+class RatedRow(Record):
+    """One response and what people gave it: a row of seed/held_out_eft.jsonl and of seed/ranked.jsonl.
+
+    `human` (higher is better) can be compared within its `group` only: the responses that people saw side by side.
+    """
+
+    id: str
+    group: str
+    messages: Messages
+    response: str
+    human: float
+
+
 class PromptRow(Record):
     """One held-out evaluation prompt: a conversation that ends with the user's turn."""
 
@@ -60,12 +88,32 @@ class Instruction(Record):
 
 
 class Judgement(Record):
-    """One raw reply of the judge. `score` is None when the reply could not be parsed: missing, never 0 or -1."""
+    """One raw reply of the judge. `score` is None when the reply could not be parsed: missing, never 0 or -1.
+
+    `flags` says what was odd: "conflict" (the reply introduces different scores), "outside" (mode `expected`: most of
+    the probability lay on no score), "order" (mode `pairwise`: the two orders disagreed).
+    """
 
     text: str
     score: float | None
     finish: str
     tokens: int
+    flags: list[str] = []
+    probabilities: list[float] | None = None  # mode `expected`: of each score from the lowest on, summing to 1
+    outside: float | None = None  # mode `expected`: the probability of anything but a score
+    against: int | None = None  # mode `pairwise`: which other candidate it was compared with
+    swapped: str | None = None  # mode `pairwise`: the reply with this candidate in second place; `text`: in first
+
+
+class Comparison(Record):
+    """Two responses, a and b, compared in both orders. A disagreement is a tie; None: a reply gave no verdict."""
+
+    winner: Literal["a", "b", "tie"] | None
+    verdicts: tuple[str | None, str | None]  # "a", "b" or "tie", of the order (a, b) and of the order (b, a)
+    texts: tuple[str, str]  # the two replies, in the same order
+    finish: str  # "stop", or why a reply did not end
+    tokens: tuple[int, int]
+    flags: list[str] = []  # as of a judgement: "conflict", "order"
 
 
 class Candidate(Record):
@@ -105,7 +153,7 @@ class AnswerEval(Record):
 
 
 class JudgeEval(Record):
-    """One held-out EFT response, judged K times by the model; `human` is what people gave it."""
+    """One rated response, judged K times by the model; `human` is what people gave it."""
 
     kind: Literal["judge"] = "judge"
     id: str

@@ -10,29 +10,23 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from srlm.config import Config
+from srlm.config import RolloutSettings
 from srlm.engine import Engine, Sampling
-from srlm.judge import judge
-from srlm.prompts import Templates
+from srlm.judge import Judge
 from srlm.records import Candidate, Messages, Rollout
 from srlm.store import Appender, seed_of
 
 
 async def roll_out(
-    engine: Engine, templates: Templates, config: Config, row_id: str, messages: Messages, n: int, seed: int
+    engine: Engine, judge: Judge, settings: RolloutSettings, row_id: str, messages: Messages, n: int, seed: int
 ) -> Rollout:
     """Sample `n` candidates to `messages` and judge each. A row whose prompt does not fit is set aside, not lost."""
-    settings = config.rollout
     sampling = Sampling(n, settings.temperature, settings.top_p, settings.max_tokens)
     samples = await engine.sample(messages, sampling, seed_of(seed, row_id, "candidates"))
     if samples[0].finish == "overlong":
         return Rollout(id=row_id, messages=messages, dropped="overlong")
-    judgements = await asyncio.gather(
-        *(
-            judge(engine, templates, config.judge, messages, sample.text, seed_of(seed, row_id, "judge", index))
-            for index, sample in enumerate(samples)
-        )
-    )
+    seeds = [seed_of(seed, row_id, "judge", index) for index in range(len(samples))]
+    judgements = await judge.all(messages, [sample.text for sample in samples], seeds)
     candidates = [
         Candidate(text=sample.text, finish=sample.finish, tokens=sample.tokens, judgements=found)
         for sample, found in zip(samples, judgements, strict=True)

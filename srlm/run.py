@@ -1,8 +1,8 @@
 """The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
 
-A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`. Its digest covers the settings
-that it reads and the digests of its inputs; its `done` mark is written after its files. A dead owner leaves a
-partial stage behind, which the next `srlm iterate` takes up again.
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`, `baseline/judge`.
+Its digest covers the settings that it reads and the digests of its inputs; its `done` mark is written after its files.
+A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
 """
 
 import fcntl
@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from srlm.config import FORMAT, Config, flat, load_config
+from srlm.config import DEFAULTS, FORMAT, Config, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
 from srlm.store import digest, file_digest, read_json, write_json
 
-SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")
+SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
+MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
+BASELINE = "baseline"  # the folder and the stages that build EFT from what people ranked
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -70,46 +72,64 @@ class Stage:
 
     @property
     def t(self) -> int:
-        """The number of the model it belongs to."""
-        return int(self.name[1:].split("/")[0])
+        """The number of the model it belongs to; 0 for the baseline, which comes before M1."""
+        return model_number(self.name)
 
     @property
     def part(self) -> Any:
-        """What it does: train, eval, aift or pairs."""
+        """What it does: train, eval, aift or pairs; judge or eft for the baseline."""
         return self.name.split("/")[1]
 
     @property
     def kind(self) -> str:
-        """What stages that take about the same time have in common: sft, dpo, eval, aift or pairs."""
+        """What stages that take about the same time have in common: sft, dpo, or the part."""
         return self.settings[-1] if self.part == "train" else str(self.part)
 
 
-def stages_of(n: int) -> list[Stage]:
-    """All stages that bring a run to M_n, in the order they are run."""
-    judged = ("run", "model", "engine", "judge")
+JUDGED = ("run", "model", "engine", "judge")  # the settings that decide what a judgement is
+
+
+def model_number(name: str) -> int:
+    """The t of a stage's name "M{t}/..."; 0 for the baseline's."""
+    model = name.partition("/")[0]
+    return 0 if model == BASELINE else int(model[1:])
+
+
+def stages_of(n: int, eft: str = "seed/eft") -> list[Stage]:
+    """All stages that bring a run to M_n, in the order they are run; `eft` is what M1 learns judging from."""
     sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
     result = []
     for t in range(n + 1):
         made = (f"M{t}/train",) if t else ()
         if t == 1:
-            result.append(_train(t, "sft", ("seed/ift", "seed/eft", "prompts/judge")))
+            result.append(_train("M1", "sft", ("seed/ift", eft, "prompts/judge")))
         elif t > 1:
-            result.append(_train(t, "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
-        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge")
+            result.append(_train(f"M{t}", "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
+        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", (*judged, *sampled, "eval"), (*made, *held_out), files))
+        result.append(Stage(f"M{t}/eval", (*JUDGED, *sampled, "eval"), (*made, *held_out), files))
         if 0 < t < n:
             aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
             rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
-            result.append(Stage(f"M{t}/aift", (*judged, "rollout", "instructions"), aift, rows))
+            result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
             pairs = (f"M{t}/aift/pairs.jsonl", f"M{t}/aift/dropped.jsonl")
             result.append(Stage(f"M{t}/pairs", ("pairs",), (f"M{t}/aift",), pairs))
     return result
 
 
-def _train(t: int, algorithm: str, inputs: tuple[str, ...]) -> Stage:
-    files = tuple(f"M{t}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
-    return Stage(f"M{t}/train", ("run", "model", "train", algorithm), inputs, files)
+def baseline_stages(trained: bool) -> list[Stage]:
+    """The stages that build EFT: SFT of M0 on IFT alone (if `trained`), judging, choosing what agrees with people."""
+    train = [_train(BASELINE, "sft", ("seed/ift",))] if trained else []
+    judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
+    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))
+    chosen = ("run", "baseline.max_share", "baseline.min_rows")
+    files = (f"{BASELINE}/eft.jsonl", f"{BASELINE}/dropped.jsonl")
+    return [*train, judge, Stage(f"{BASELINE}/eft", chosen, (judge.name,), files)]
+
+
+def _train(model: str, algorithm: str, inputs: tuple[str, ...]) -> Stage:
+    files = tuple(f"{model}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
+    return Stage(f"{model}/train", ("run", "model", "train", algorithm), inputs, files)
 
 
 class Run:
@@ -138,7 +158,8 @@ class Run:
     @cached_property
     def templates(self) -> Templates:
         """The run's own copy of the prompt templates."""
-        return Templates(self.root / "prompts")
+        settings = self.config.judge
+        return Templates(self.root / "prompts", settings.rubric, settings.pairwise_rubric)
 
     def folder(self, t: int) -> Path:
         """M_t's folder."""
@@ -153,8 +174,32 @@ class Run:
         return str(self.folder(t) / "model") if t else self.config.model.path
 
     def seed(self, name: str) -> Path:
-        """One of the seed files: ift, eft, held_out_eft, eval_prompts."""
+        """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts."""
         return self.root / "seed" / f"{name}.jsonl"
+
+    @property
+    def baseline(self) -> Path:
+        """The folder of the baseline and of the EFT that is built with it."""
+        return self.root / BASELINE
+
+    @property
+    def builds_eft(self) -> bool:
+        """Whether the run was made from ranked responses, from which it first builds its EFT."""
+        return "ranked" in self.record.seed_digests
+
+    @property
+    def eft(self) -> Path:
+        """What M1 learns judging from: the EFT of the seed data, or the one that was built."""
+        return self.baseline / "eft.jsonl" if self.builds_eft else self.seed("eft")
+
+    def stages(self, n: int) -> list[Stage]:
+        """All stages that bring this run to M_n, in the order they are run."""
+        if not self.builds_eft:
+            return stages_of(n)
+        before = len(stages_of(0))
+        stages = stages_of(n, eft=f"{BASELINE}/eft")
+        building = baseline_stages(self.config.baseline.train) if n else []
+        return [*stages[:before], *building, *stages[before:]]
 
     def log(self, name: str) -> Path:
         """The log file of a child process; the folder is made."""
@@ -164,7 +209,7 @@ class Run:
     @property
     def last(self) -> int:
         """The number of the model after the last one that has a recorded stage."""
-        return 1 + max((int(name[1:].split("/")[0]) for name in self.record.stages), default=0)
+        return 1 + max((model_number(name) for name in self.record.stages), default=0)
 
     # --- which stage is owed -------------------------------------------------------------------------------------
 
@@ -182,6 +227,9 @@ class Run:
             kind, _, rest = name.partition("/")
             if kind == "seed":
                 result[name] = file_digest(self.seed(rest))
+            elif name == "prompts/pairwise":
+                if self.config.judge.mode == "pairwise":
+                    result[name] = self.templates.pairwise.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
             elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest
@@ -197,6 +245,8 @@ class Run:
         record = self.record.stages.get(stage.name)
         if record is None:
             return "owed", "not begun"
+        if record.status != "done" and stage.part in MADE_AT_ONCE:
+            return "owed", record.status
         if differs := self._difference(stage, record):
             return "stale", differs
         if record.status != "done":
@@ -207,10 +257,11 @@ class Run:
     def _difference(self, stage: Stage, record: StageRecord) -> str:
         """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
         now, inputs = self.settings_of(stage), self.inputs_of(stage)
+        then = {key: DEFAULTS[key] for key in now if key in DEFAULTS} | record.settings  # it knew of no newer settings
         found = [
-            f"{key} was {json.dumps(record.settings.get(key))}, is {json.dumps(now.get(key))}"
-            for key in sorted({*now, *record.settings})
-            if now.get(key) != record.settings.get(key)
+            f"{key} was {json.dumps(then.get(key))}, is {json.dumps(now.get(key))}"
+            for key in sorted({*now, *then})
+            if now.get(key) != then.get(key)
         ]
         found += [f"{name} changed" for name, value in inputs.items() if record.inputs.get(name) != value]
         return "; ".join(found)
@@ -242,7 +293,7 @@ class Run:
 
     def accept_changes(self) -> list[dict[str, Any]]:
         """Record settings that changed since last time (called when no finished stage is stale); return them."""
-        old, new = self.record.settings, flat(self.config)
+        old, new = DEFAULTS | self.record.settings, flat(self.config)
         changed = [
             {"time": now(), "key": key, "was": old.get(key), "is": new.get(key)}
             for key in sorted({*old, *new})
@@ -265,7 +316,7 @@ class Run:
                 f"--redo {target}: there is no {name} in {self.root}", f"made: {', '.join(self.record.stages)}"
             )
         names, result = {name}, []
-        for stage in stages_of(self.last):
+        for stage in self.stages(self.last):
             if stage.name == name or names & set(stage.inputs):
                 names.add(stage.name)
                 result.append(stage)

@@ -25,12 +25,14 @@ def digest(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits over the file's bytes. Raises UserError when there is no such file."""
+    """16 hex digits over the file's bytes. Raises UserError when there is no such file, or it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "check the path") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
 
 
 def seed_of(*parts: Any) -> int:

@@ -15,9 +15,9 @@ import pytest
 
 from srlm.config import parse_config
 from srlm.errors import UserError
-from srlm.init import InitReport, init_run
+from srlm.init import InitReport, Sources, init_run
 from srlm.packaged import DEMO, PROMPTS
-from srlm.records import EFTRow, IFTRow, PromptRow
+from srlm.records import EFTRow, IFTRow, PromptRow, RatedRow
 from srlm.run import Run, RunRecord, StageRecord
 from srlm.store import file_digest, read_json, read_rows, write_json
 
@@ -26,8 +26,7 @@ BASE = DEMO / "base"
 
 def init(root: Path, **given: Any) -> InitReport:
     """`srlm init ROOT --recipe demo` with changes."""
-    arguments: dict[str, Any] = {"model": None, "ift": None, "eft": None, "eval_prompts": None, "recipe": "demo"}
-    return init_run(root, **(arguments | {"overrides": []} | given))
+    return init_run(root, Sources(**{"recipe": "demo", **given}))
 
 
 def refusal(root: Path, **given: Any) -> str:
@@ -57,7 +56,7 @@ def test_the_demo_recipe_makes_a_whole_run_folder(demo: tuple[Path, InitReport])
     run = Run(root)
     rows = {
         name: list(read_rows(run.seed(name), kind))
-        for name, kind in [("ift", IFTRow), ("eft", EFTRow), ("held_out_eft", EFTRow), ("eval_prompts", PromptRow)]
+        for name, kind in [("ift", IFTRow), ("eft", EFTRow), ("held_out_eft", RatedRow), ("eval_prompts", PromptRow)]
     }
     assert {name: len(found) for name, found in rows.items()} == {n: report.counts[n] for n in rows}
     assert len(rows["held_out_eft"]) > 0
@@ -284,11 +283,10 @@ def test_a_killed_init_leaves_no_run(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from srlm.init import init_run
+from srlm.init import Sources, init_run
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-nothing = dict.fromkeys(["model", "ift", "eft", "eval_prompts"])
-init_run(Path({str(tmp_path / "run")!r}), **nothing, recipe="demo", overrides=[])
+init_run(Path({str(tmp_path / "run")!r}), Sources(recipe="demo"))
 """
     done = subprocess.run([sys.executable, "-c", code], timeout=120)
     assert done.returncode < 0
@@ -307,7 +305,5 @@ def test_a_missing_source_of_instructions_shows_before_anything_is_made(tmp_path
     for source in ("file", "model"):
         settings = [f"instructions.source={source}", f"instructions.path={tmp_path}/nothing.jsonl"]
         with pytest.raises(UserError, match=r"nothing\.jsonl"):
-            init_run(
-                tmp_path / "r", model=None, ift=None, eft=None, eval_prompts=None, recipe="demo", overrides=settings
-            )
+            init(tmp_path / "r", overrides=settings)
     assert not (tmp_path / "r").exists()

@@ -127,6 +127,11 @@ class TestShapes:
     def test_histogram(self) -> None:
         assert histogram({"1": 1, "2": 3}, 3) == [("1", "1", "25.0%", "█"), ("2", "3", "75.0%", "███")]
         assert histogram({}) == []
+        assert [row[:2] for row in histogram({f"{n / 8:g}": 1 for n in range(24)})] == [
+            ("0", "8"),
+            ("1", "8"),
+            ("2", "8"),
+        ]
 
     def test_thinned_keeps_the_mean_and_forgets_what_is_no_number(self) -> None:
         assert thinned([1, 3, 5, 7], 2) == [2, 6]

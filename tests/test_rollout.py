@@ -10,7 +10,7 @@ from run_folder import bare_run
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
 from srlm.generate import make_parts
-from srlm.records import AnswerEval, EFTRow, EvalRow, IFTRow, Instruction, Messages, PromptRow, Rollout
+from srlm.records import AnswerEval, EvalRow, IFTRow, Instruction, Messages, PromptRow, RatedRow, Rollout
 from srlm.run import Run
 from srlm.store import read_rows, write_rows
 
@@ -37,10 +37,7 @@ def small_run(root: Path, **replace: str) -> Run:
     )
     write_rows(
         run.seed("held_out_eft"),
-        [
-            EFTRow(id=f"eft-{n}", group=f"g{n % 2}", messages=ask, response=f"r{n}", judgement="", score=n, human=n)
-            for n in range(6)
-        ],
+        [RatedRow(id=f"eft-{n}", group=f"g{n % 2}", messages=ask, response=f"r{n}", human=n) for n in range(6)],
     )
     return Run(root)
 

@@ -10,8 +10,8 @@ import pytest
 from srlm.config import DataSettings
 from srlm.errors import UserError
 from srlm.records import EFTRow, IFTRow, PromptRow
-from srlm.seed.read import NO_SCORE, OTHER_SCORE, read_eft, read_ift, read_prompts
-from srlm.seed.split import Split, prompt_key, split
+from srlm.seed.read import NO_SCORE, OTHER_SCORE, drop, read_eft, read_ift, read_prompts
+from srlm.seed.split import Seeds, Split, prompt_key, split
 
 
 def user(text: str) -> dict[str, str]:
@@ -59,6 +59,19 @@ def test_the_three_ift_forms_become_messages(tmp_path: Path) -> None:
         talk,
     ]
     assert [row.id for row in read.rows][:2] == ["ift-000001", "ift-000002"]
+
+
+def test_a_self_instruct_task_gives_a_row_an_instance(tmp_path: Path) -> None:
+    task = {"id": "seed_task_0", "instruction": "Add.", "is_classification": False}
+    instances = [{"input": "1 2", "output": "3"}, {"input": "", "output": ""}, {"input": "4 5", "output": "9"}]
+    path = jsonl(tmp_path / "a.jsonl", PAIR, task | {"instances": instances}, task | {"instances": []})
+    read = read_ift(path)
+    assert [row.id for row in read.rows] == ["ift-000001", "ift-000002", "ift-000002.3"]
+    assert [row.messages[0]["content"] for row in read.rows[1:]] == ["Add.\n\n1 2", "Add.\n\n4 5"]
+    assert [(d.row, d.reason) for d in read.dropped] == [(2, "empty response"), (3, "empty response")]
+    assert drop(read.rows[2], "why").row == 2
+    assert [row.messages[0]["content"] for row in read_prompts(path).rows][1:3] == ["Add.\n\n1 2", "Add."]
+    assert "instances must be a list of objects" in refusal(read_ift, jsonl(path, task | {"instances": ["x"]}))
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
@@ -142,7 +155,8 @@ def test_files_that_are_no_seed_files(tmp_path: Path) -> None:
     assert "no such file" in refusal(read_ift, tmp_path / "none.jsonl")
     (tmp_path / "folder.json").mkdir()
     assert "cannot be read" in refusal(read_ift, tmp_path / "folder.json")
-    assert "the file is empty" in said("a.jsonl", b" \n")
+    assert "the file has no rows" in said("a.jsonl", b" \n")
+    assert "the file has no rows" in said("a.csv", b"")
     assert "no rows" in said("a.json", b"[]")
     assert "unknown format .txt: known: .jsonl, .json, .csv, .parquet" in said("a.txt", b"x")
     assert "a.jsonl:2: not UTF-8" in said("a.jsonl", json.dumps(PAIR).encode() + b'\n{"prompt": "\xe9"}')
@@ -280,7 +294,8 @@ def make(
     seed: int = 1,
 ) -> Split:
     settings = DataSettings(held_out_eft=share, eval_prompts=count)
-    return split(ift or ifts(40), eft or efts(20), prompts, lambda messages: True, settings, seed)
+    seeds = Seeds(ift or ifts(40), eft=eft or efts(20), prompts=prompts)
+    return split(seeds, lambda messages: True, settings, seed)
 
 
 def keys(rows: list[Any]) -> set[str]:

@@ -8,17 +8,20 @@ import asyncio
 import difflib
 import os
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
-from srlm.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
+from srlm.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
 from srlm.engine import Sample, Sampling
+from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
 from srlm.records import Messages
 
 CPU_KV_CACHE_BYTES = 2 * 2**30
 CPU_BATCHED_TOKENS = 8192
+DIGITS = tuple("0123456789")
 
 
 def engine_arguments(model: str, revision: str | None, max_length: int, extra: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +75,7 @@ class VllmEngine:
         self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         ensure_chat_template(self._tokenizer)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
+        self.controls = control_strings(self._tokenizer)
         self._max_length = max_length
         check_names(extra, {field.name for field in fields(EngineArgs)})
         try:
@@ -103,6 +107,47 @@ class VllmEngine:
             stop_token_ids=self._stop_ids,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        output = await self._request(prompt, parameters)
+        return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
+
+    async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
+        """See `Engine.choices`. One request of one token for each inner node of the choices' token tree.
+
+        Prompt, prefix and choice are tokenized as one text, as they are in training. Where the prefix's last token
+        differs from that of the prefix alone, it is counted as part of the choice.
+        """
+        head: Any = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **CHAT_OPTIONS
+        )
+        bare, *paths = (self._ids(head + prefix + choice) for choice in ["", *choices])
+        if max(map(len, paths)) >= self._max_length:
+            return None
+        numbers = [choice[-1:].isdigit() for choice in choices]
+        return await log_probabilities(paths, common_start([bare, *paths]), numbers, self._digits, self._next_tokens)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @cached_property
+    def _digits(self) -> list[int]:
+        """The tokens that would go on with a number, the shortest first."""
+        starting = {text: token for text, token in self._tokenizer.get_vocab().items() if text[:1] in DIGITS}
+        return [starting[text] for text in sorted(starting, key=len)]
+
+    async def _next_tokens(self, context: list[int], wanted: list[int]) -> dict[int, float]:
+        """Log-probabilities of the wanted tokens, of as many as vLLM gives: the rest would be long runs of digits."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS
+
+        tokens = wanted[:MAX_LOGPROB_TOKEN_IDS]
+        parameters = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
+        output = await self._request(context, parameters)
+        found = output.outputs[0].logprobs[0]
+        return {token: found[token].logprob for token in tokens}
+
+    async def _request(self, prompt: list[int], parameters: Any) -> Any:
+        """What the engine says to one request; joins the running batch."""
         self._count += 1
         request = str(self._count)
         future = self._futures[request] = asyncio.get_running_loop().create_future()
@@ -110,12 +155,11 @@ class VllmEngine:
         if self._stepper is None or self._stepper.done():
             self._stepper = asyncio.create_task(self._step_until_idle())
         try:
-            output = await future
+            return await future
         except asyncio.CancelledError:
             self._futures.pop(request, None)
             self.engine.abort_request([request])
             raise
-        return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
 
     async def _step_until_idle(self) -> None:
         """Step while requests are open. Between steps the waiting coroutines run and may add more."""

@@ -8,7 +8,7 @@ from typing import Any
 from srlm.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
-from srlm.run import Run, stages_of
+from srlm.run import BASELINE, Run, model_number
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
@@ -17,7 +17,7 @@ COURSE = 48  # points of a training curve in the terminal: one character each
 
 def models_of(run: Run) -> list[int]:
     """The numbers of the models that the run has begun to make or measure; M0 is always there."""
-    return list(range(1 + max([0, *(int(name[1:].partition("/")[0]) for name in run.record.stages)])))
+    return list(range(1 + max([0, *(model_number(name) for name in run.record.stages)])))
 
 
 def run_data(run: Run) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "model": config.model.path,
         "recipe": config.recipe,
         "seed": config.run.seed,
+        "baseline": _baseline(run) if run.builds_eft else None,
         "models": [_summary(run, t) for t in models_of(run)],
     }
 
@@ -62,8 +63,19 @@ def _lengths(run: Run, t: int) -> dict[str, float]:
     return {model: chars for model, chars in known.items() if chars is not None}
 
 
+def _baseline(run: Run) -> dict[str, Any]:
+    """How EFT is built from ranked responses: stages, how many of them are judged, and what the choice reported."""
+    record = run.record.stages.get(f"{BASELINE}/eft")
+    return {
+        "stages": _stages(run, BASELINE),
+        "ranked": _count_lines(run.seed("ranked")),
+        "judged": _count_lines(run.baseline / "judgements.jsonl"),
+        "eft": record.info if record else None,
+    }
+
+
 def _summary(run: Run, t: int) -> dict[str, Any]:
-    stages = _stages(run, t)
+    stages = _stages(run, f"M{t}")
     metrics = run.folder(t) / "metrics.json"
     return {
         "model": f"M{t}",
@@ -74,11 +86,11 @@ def _summary(run: Run, t: int) -> dict[str, Any]:
     }
 
 
-def _stages(run: Run, t: int) -> dict[str, dict[str, Any]]:
-    """What became of each stage of M_t: state, why, seconds, attempts and what it reported."""
+def _stages(run: Run, model: str) -> dict[str, dict[str, Any]]:
+    """What became of each stage of M_t or the baseline: state, why, seconds, attempts and what it reported."""
     result = {}
-    for stage in stages_of(models_of(run)[-1]):
-        if stage.t != t:
+    for stage in run.stages(max(models_of(run)[-1], int(model == BASELINE))):
+        if stage.name.partition("/")[0] != model:
             continue
         state, why = run.state(stage)
         record = run.record.stages.get(stage.name)
@@ -98,6 +110,8 @@ def _row_files(run: Run, t: int) -> dict[str, Path]:
 
 
 def _count_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 18), b""))
 

@@ -21,6 +21,8 @@ def print_run(data: dict[str, Any]) -> None:
     """The iterations side by side: one column per model, one line per figure."""
     models = data["models"]
     line(f"{data['run']}: {data['model']}, recipe {data['recipe']}, seed {data['seed']}")
+    if data["baseline"]:
+        _print_baseline(data["baseline"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for model in models:
@@ -29,6 +31,24 @@ def print_run(data: dict[str, Any]) -> None:
         if any(cell != NOTHING for cell in cells):
             table.add_row(label, *(safe(cell) for cell in cells))
     out().print(table)
+
+
+def _print_baseline(baseline: dict[str, Any]) -> None:
+    """How EFT came from ranked responses, or how far that is."""
+    unfinished = [f"{name} {stage['state']}" for name, stage in baseline["stages"].items() if stage["state"] != "done"]
+    if unfinished:
+        judged = f"{baseline['judged']} of {baseline['ranked']} ranked responses judged"
+        line(f"EFT from ranked responses: {', '.join(unfinished)} ({judged})")
+    if not (eft := baseline["eft"]):
+        return
+    figures = ("responses", "judgements", "pairwise_accuracy", "kept", "dropped")
+    _print_figures("EFT from ranked responses", {name: eft[name] for name in figures})
+    columns = ("judged", "agreeing", "kept")
+    table = _table("Its scores", "score", *columns)
+    for score in sorted(eft["scores_judged"], key=float):
+        table.add_row(score, *(str(eft[f"scores_{column}"].get(score, 0)) for column in columns))
+    out().print(table)
+    line(f"Rule: {eft['rule']}")
 
 
 def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:

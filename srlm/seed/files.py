@@ -1,20 +1,20 @@
-"""A seed file of any of the four formats -> its rows as dicts, each with the place where the user finds it.
+"""A seed file of any of the formats -> its rows as dicts, each with the place where the user finds it.
 
-Parquet is read with `datasets`. The text formats are read with the standard library, because their errors must name the
-line and their text must arrive as it was written: `datasets` names no line in a broken JSON file, turns an answer such
-as "2020-01-01" into a date and fills rows of different forms up to one schema, and its CSV reader takes "NA" for
-missing and shifts a line with a cell too many without a word.
+Rows come one at a time: only a file that is one JSON list is held whole. Parquet is read with pyarrow. The text formats
+are read with the standard library, because their errors must name the line and their text must arrive as it was
+written: `datasets` names no line in a broken JSON file, turns an answer such as "2020-01-01" into a date and fills rows
+of different forms up to one schema, and its CSV reader takes "NA" for missing and shifts a line with a cell too many
+without a word.
 """
 
 import csv
-import glob
-import io
+import gzip
 import json
-import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from srlm.errors import UserError
 
@@ -22,6 +22,7 @@ FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 # CSV knows only text: these columns are converted, and an empty cell in them means that there is no value.
 _CSV_NUMBERS = ("score", "human_score", "human_rank")
 _CSV_JSON = ("messages",)
+_MEND = "mend that line (a file holds a list of objects, or one object per line)"
 
 
 @dataclass(frozen=True)
@@ -31,60 +32,82 @@ class RawRow:
     number: int
     where: str
     values: dict[str, Any]
+    part: int = 1  # which of the examples that the row holds, where it holds several
 
 
 def read_table(path: Path) -> list[RawRow]:
     """All rows of a JSONL, JSON, CSV or Parquet file. Raises UserError naming file and line for whatever is wrong."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: unknown format {path.suffix or '(no extension)'}", f"known: {', '.join(FORMATS)}")
+    return list(stream_table(path))
+
+
+def stream_table(path: Path) -> Iterator[RawRow]:
+    """The rows of a JSONL, JSON, CSV (each perhaps gzipped) or Parquet file, one at a time.
+
+    Raises UserError naming file and line for whatever is wrong, also for a file without a row.
+    """
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    zipped = path.name.lower().endswith(".gz")
+    if suffix not in FORMATS or (zipped and suffix == ".parquet"):
+        known = f"{', '.join(FORMATS)}, the text formats also with .gz"
+        raise UserError(f"{path}: unknown format {suffix or '(no extension)'}", f"known: {known}")
+    count = 0
     try:
-        data = path.read_bytes()
+        with _open(path, zipped) as file:
+            reader = {".csv": _csv, ".parquet": _parquet}.get(suffix, _json)
+            for row in reader(path, file):
+                count = row.number
+                yield row
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "check the path") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        problem = f"{path}: broken gzip file after row {count} ({error})"
+        raise UserError(problem, "it is torn or no gzip file: fetch it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
-    if not data.strip():
-        raise UserError(f"{path}: the file is empty", "give it rows")
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        rows = _parquet(path)
-    else:
-        rows = list(_csv(path, _text(path, data)) if suffix == ".csv" else _json(path, _text(path, data)))
-    if not rows:
+    if not count:
         raise UserError(f"{path}: the file has no rows", "give it rows")
-    return rows
 
 
-def _text(path: Path, data: bytes) -> str:
-    """The file as text; a byte order mark is no part of it."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text", "save the file as UTF-8") from None
+def _open(path: Path, zipped: bool) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
 
 
-def _json(path: Path, text: str) -> Iterator[RawRow]:
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    """The file's lines as text, each with its line end; a byte order mark is no part of the first."""
+    for number, line in enumerate(file, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}:{number}: not UTF-8 text", "save the file as UTF-8") from None
+
+
+def _json(path: Path, file: BinaryIO) -> Iterator[RawRow]:
     """One list of objects, or one object per line; which of both, the first character tells, not the extension."""
-    if text.lstrip().startswith("["):
-        for number, value in enumerate(_loads(path, text), 1):
-            yield RawRow(number, f"{path}: row {number}", _object(f"{path}: row {number}", value))
-        return
     number = 0
-    for line_number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            number += 1
-            where = f"{path}:{line_number}"
-            yield RawRow(number, where, _object(where, _loads(path, line, line_number)))
+    lines = _lines(path, file)
+    for line_number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if not number and line.lstrip().startswith("["):
+            yield from _list(path, line_number, line + "".join(lines))
+            return
+        number += 1
+        where = f"{path}:{line_number}"
+        yield RawRow(number, where, _object(where, _loads(path, line, line_number)))
 
 
-def _loads(path: Path, text: str, first_line: int = 1) -> Any:
+def _list(path: Path, first_line: int, text: str) -> Iterator[RawRow]:
+    for number, value in enumerate(_loads(path, text, first_line), 1):
+        where = f"{path}: row {number}"
+        yield RawRow(number, where, _object(where, value))
+
+
+def _loads(path: Path, text: str, first_line: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        fix = "mend that line (a file holds a list of objects, or one object per line)"
-        raise UserError(f"{path}:{line}: broken JSON ({error.msg}, column {error.colno})", fix) from None
+        raise UserError(f"{path}:{line}: broken JSON ({error.msg}, column {error.colno})", _MEND) from None
     except (RecursionError, ValueError) as error:  # nested too deep, or a number of thousands of digits
         raise UserError(f"{path}:{first_line}: JSON that cannot be read ({error})", "mend or remove that row") from None
 
@@ -95,13 +118,13 @@ def _object(where: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _csv(path: Path, text: str) -> Iterator[RawRow]:
+def _csv(path: Path, file: BinaryIO) -> Iterator[RawRow]:
     """Rows of a comma-separated file with a header line; cells are text as written."""
     csv.field_size_limit(2**31 - 1)  # the standard limit of 128 KiB is shorter than some answers
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(_lines(path, file), strict=True)
     line = 1
     try:
-        header = next(reader)
+        header = next(reader, [])
         for number, cells in enumerate((row for row in reader if row), 1):
             line, where = reader.line_num, f"{path}:{reader.line_num}"
             if len(cells) != len(header):
@@ -128,15 +151,15 @@ def _value(text: str, column: str) -> Any:
         return text
 
 
-def _parquet(path: Path) -> list[RawRow]:
-    from datasets import Dataset, disable_progress_bars
+def _parquet(path: Path, file: BinaryIO) -> Iterator[RawRow]:
+    import pyarrow
+    import pyarrow.parquet
 
-    disable_progress_bars()
-    with tempfile.TemporaryDirectory() as cache:  # nothing is left in the user's cache
-        try:
-            # `datasets` takes a path for a pattern; in memory, since the cache goes away
-            rows = Dataset.from_parquet(glob.escape(str(path)), cache_dir=cache, keep_in_memory=True)
-        except Exception as error:  # pyarrow and datasets raise many kinds for a file that is no Parquet
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"{path}: not a readable Parquet file ({reason})", "write it again") from error
-    return [RawRow(number, f"{path}: row {number}", row) for number, row in enumerate(rows, 1)]
+    try:
+        batches = pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=64)  # small: a row may be large
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for number, row in enumerate(rows, 1):
+            yield RawRow(number, f"{path}: row {number}", row)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})", "write it again") from error

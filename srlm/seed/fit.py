@@ -1,15 +1,48 @@
 """What fits the model's context: rows that do not are dropped and counted, before the split."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from srlm.config import Config
 from srlm.errors import UserError
 from srlm.model_check import CheckedModel
 from srlm.prompts import Templates
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow
-from srlm.seed.read import R, Read, drop
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
+from srlm.seed.read import Dropped, R, Read, drop
+from srlm.seed.split import Seeds
 
 OVERLONG = "does not fit the context"
+
+
+@dataclass
+class Given:
+    """The seed files as they were read, None for one that was not given; `source` says what they were made from."""
+
+    ift: Read[IFTRow] | None = None
+    eft: Read[EFTRow] | None = None
+    ranked: Read[RatedRow] | None = None
+    held_out: Read[RatedRow] | None = None
+    prompts: Read[PromptRow] | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # of the source, in words
+
+
+def fitting(given: Given, config: Config, model: CheckedModel, templates: Templates) -> tuple[Seeds, list[Dropped]]:
+    """What fits the context of each file, and all that is not used. Raises UserError where nothing of a file fits."""
+    ift = given.ift and fitting_ift(given.ift, config, model)
+    eft = given.eft and fitting_eft(given.eft, config, model, templates)
+    ranked = given.ranked and fitting_rated(given.ranked, config, model, templates)
+    held_out = given.held_out and fitting_rated(given.held_out, config, model, templates)
+    prompts = given.prompts and fitting_prompts(given.prompts, config, model)
+    seeds = Seeds(
+        ift=ift.rows if ift else [],
+        eft=eft.rows if eft else [],
+        ranked=ranked.rows if ranked else [],
+        held_out=held_out.rows if held_out else None,
+        prompts=prompts.rows if prompts else None,
+    )
+    return seeds, [row for read in (ift, eft, ranked, held_out, prompts) if read for row in read.dropped]
 
 
 def check_judge_fits(config: Config, model: CheckedModel, templates: Templates) -> None:
@@ -43,6 +76,12 @@ def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templat
         return room and model.tokens(prompt, row.judgement) <= length
 
     return _fitting(read, fits)
+
+
+def fitting_rated(read: Read[RatedRow], config: Config, model: CheckedModel, templates: Templates) -> Read[RatedRow]:
+    """Without the responses whose judge prompt leaves no room for the reply."""
+    room = config.model.max_length - config.judge.max_tokens
+    return _fitting(read, lambda row: model.tokens(templates.judge(row.messages, row.response), reply=None) <= room)
 
 
 def fitting_prompts(read: Read[PromptRow], config: Config, model: CheckedModel) -> Read[PromptRow]:

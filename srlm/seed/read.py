@@ -5,30 +5,40 @@ the right shape that cannot be used (nothing in it, a duplicate, a judgement wit
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from srlm.errors import UserError
-from srlm.judge import HIGH, LOW, parse_score
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow, Record
+from srlm.parse import DEFAULT_SCALE, Scale, parse_score
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, RatedRow, Record
 from srlm.seed.files import RawRow, read_table
 from srlm.store import digest
 
-R = TypeVar("R", IFTRow, EFTRow, PromptRow)
+R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow, RatedRow)
 
 Form = tuple[str, ...]
-IFT_FORMS: tuple[Form, ...] = (("messages",), ("prompt", "response"), ("instruction", "output"))
+INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
+IFT_FORMS: tuple[Form, ...] = (
+    ("messages",),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    INSTANCES,
+)
 PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
+RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
 EFT_FORMS: tuple[Form, ...] = (
     ("messages", "response", "judgement", "score"),
     ("prompt", "response", "judgement", "score"),
     FILLED,
 )
-NO_SCORE = f"the judgement has no score from {LOW:g} to {HIGH:g}"
+NO_SCORE = "the judgement has no score on the rubric's scale"
 OTHER_SCORE = "the judgement's score is not the row's score"
+ONE_RESPONSE = "fewer than two different responses"
+ALL_ALIKE = "its responses are all rated alike"
 
 
 class Dropped(Record):
@@ -47,14 +57,17 @@ class Read(Generic[R]):
     dropped: list[Dropped] = field(default_factory=list)
 
 
-def drop(row: IFTRow | EFTRow | PromptRow, reason: str) -> Dropped:
-    """The record of a row that is not used after all."""
+def drop(row: IFTRow | EFTRow | PromptRow | RankedRow | RatedRow, reason: str) -> Dropped:
+    """The record of a row (or, "ranked-000012.2", one response of it) that is not used after all."""
     file, _, number = row.id.rpartition("-")
-    return Dropped(file=file, row=int(number), reason=reason)
+    return Dropped(file=file, row=int(number.partition(".")[0]), reason=reason)
 
 
 def read_ift(path: Path) -> Read[IFTRow]:
-    """Instruction data: messages, prompt/response or instruction[/input]/output rows. Raises UserError with place."""
+    """Instruction data: messages, prompt/response, instruction[/input]/output or instruction/instances rows.
+
+    Raises UserError with place.
+    """
     return _read(path, "ift", IFT_FORMS, _ift_row)
 
 
@@ -63,12 +76,30 @@ def read_prompts(path: Path) -> Read[PromptRow]:
     return _read(path, "eval", PROMPT_FORMS, _prompt_row)
 
 
-def read_eft(path: Path) -> Read[EFTRow]:
-    """Judging data, see `EFT_FORMS`; optional are prompt_group, human_score and human_rank (the lowest is the best).
+def read_eft(path: Path, scale: Scale = DEFAULT_SCALE) -> Read[EFTRow]:
+    """Judging data on the rubric's scale, see `EFT_FORMS`.
+
+    Optional are prompt_group, human_score and human_rank (the lowest is the best).
 
     Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
     """
-    return _read(path, "eft", EFT_FORMS, _eft_row)
+    return _read(path, "eft", EFT_FORMS, partial(_eft_row, scale=scale))
+
+
+def read_ranked(path: Path) -> Read[RankedRow]:
+    """Ranked responses as `srlm seed oasst` and `srlm seed ranked` write them. Raises UserError with place."""
+    return _read(path, "ranked", RANKED_FORMS, _ranked_row)
+
+
+def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse]) -> RankedRow | str:
+    """A row that tells better from worse, or the reason why it cannot; of the same text twice, the first counts."""
+    distinct = {response.text.strip(): response for response in reversed(responses)}
+    kept = [response for response in responses if response.text.strip() and distinct[response.text.strip()] is response]
+    if len(kept) < 2:
+        return ONE_RESPONSE
+    if len({response.human for response in kept}) < 2:
+        return ALL_ALIKE
+    return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
 def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
@@ -76,9 +107,10 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     result: Read[Any] = Read()
     seen: set[str] = set()
     unscored: list[str] = []
-    table = read_table(path)
+    table = [part for raw in read_table(path) for part in _parts(raw)]
     for raw in table:
-        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}")
+        part = f".{raw.part}" if raw.part > 1 else ""
+        made = make(raw, _form(raw, forms), f"{file}-{raw.number:06d}{part}")
         if not isinstance(made, str):
             key = digest(made.model_dump(exclude={"id"}))
             if key in seen:
@@ -99,6 +131,19 @@ def _read(path: Path, file: str, forms: Sequence[Form], make: Any) -> Read[Any]:
     return result
 
 
+def _parts(raw: RawRow) -> Iterator[RawRow]:
+    """The row; of a Self-Instruct task, one row an instance."""
+    given = raw.values.get("instances")
+    if given is None or "instruction" not in raw.values:
+        yield raw
+        return
+    if not isinstance(given, list) or not all(isinstance(instance, dict) for instance in given):
+        raise UserError(f"{raw.where}: instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
+    for part, instance in enumerate(given or [{}], 1):
+        texts = {"input": instance.get("input"), "output": instance.get("output")}
+        yield RawRow(raw.number, raw.where, {"instruction": raw.values["instruction"], **texts}, part)
+
+
 def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
     """The form whose columns the row fills, else (some are null) the one whose columns it has."""
     filled = {column for column, value in raw.values.items() if value is not None}
@@ -108,6 +153,8 @@ def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
                 return form
     found = ", ".join(str(column) for column in raw.values) or "none"
     accepted = " or ".join("/".join(form) for form in forms).replace("instruction", "instruction[/input]")
+    if forms is RANKED_FORMS:
+        accepted += "; `srlm seed ranked` makes them of other tables"
     raise UserError(f"{raw.where}: wrong columns (found: {found})", f"accepted: {accepted}")
 
 
@@ -135,14 +182,14 @@ def _is_answer(turn: dict[str, Any]) -> bool:
     return turn.get("role") == "assistant"
 
 
-def _eft_row(raw: RawRow, form: Form, row_id: str) -> EFTRow | str:
+def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str:
     if form == FILLED:
-        return _filled_row(raw, row_id)
+        return _filled_row(raw, row_id, scale)
     messages = _messages(raw, "user") if form[0] == "messages" else [_turn("user", _string(raw, "prompt"))]
     if empty := _empty_turn(messages):
         return empty
     judgement, score = _string(raw, "judgement"), _number(raw, "score")
-    parsed = parse_score(judgement)
+    parsed = parse_score(judgement, scale)
     if parsed is None or score is None:
         return NO_SCORE
     if not math.isclose(parsed, score, abs_tol=1e-6):
@@ -158,16 +205,39 @@ def _eft_row(raw: RawRow, form: Form, row_id: str) -> EFTRow | str:
     )
 
 
-def _filled_row(raw: RawRow, row_id: str) -> EFTRow | str:
+def _filled_row(raw: RawRow, row_id: str, scale: Scale) -> EFTRow | str:
     """A row whose prompt is a whole judge prompt: fit to train on, and for nothing else."""
     messages, judgement = [_turn("user", _string(raw, "prompt"))], _string(raw, "response")
     if empty := _empty_turn(messages):
         return empty
-    score = parse_score(judgement)
+    score = parse_score(judgement, scale)
     if score is None:
         return NO_SCORE
     group = digest(messages)
     return EFTRow(id=row_id, group=group, messages=messages, response="", judgement=judgement, score=score, filled=True)
+
+
+def _ranked_row(raw: RawRow, form: Form, row_id: str) -> RankedRow | str:
+    messages = _messages(raw, "user")
+    return _empty_turn(messages) or ranked_row(row_id, messages, _responses(raw))
+
+
+def _responses(raw: RawRow) -> list[RankedResponse]:
+    given = raw.values["responses"]
+    if not isinstance(given, list):
+        problem = f"{raw.where}: responses must be a list, found {type(given).__name__}"
+        raise UserError(problem, 'e.g. [{"text": "...", "human": 2}, {"text": "...", "human": 1}]')
+    return [_response(raw, number, value) for number, value in enumerate(given, 1)]
+
+
+def _response(raw: RawRow, number: int, value: Any) -> RankedResponse:
+    if not isinstance(value, dict) or not {"text", "human"} <= set(value):
+        problem = f"{raw.where}: response {number} is no ranked response"
+        raise UserError(problem, 'a ranked response is {"text": "...", "human": 2}, the better the higher')
+    human = checked_number(raw, f"human of response {number}", value["human"])
+    if human is None:
+        raise UserError(f"{raw.where}: human of response {number} is no finite number", "rate it, or remove it")
+    return RankedResponse(text=checked_string(raw, f"text of response {number}", value["text"]), human=human)
 
 
 def _group(raw: RawRow, messages: Messages) -> str:
@@ -218,7 +288,7 @@ def _checked_turn(raw: RawRow, number: int, turn: Any) -> dict[str, str]:
     if turn["role"] not in ("system", "user", "assistant"):
         problem = f"{raw.where}: message {number} has role {turn['role']!r}"
         raise UserError(problem, "roles are system, user and assistant")
-    return _turn(turn["role"], _checked_string(raw, f"content of message {number}", turn["content"]))
+    return _turn(turn["role"], checked_string(raw, f"content of message {number}", turn["content"]))
 
 
 def _turn(role: str, content: str) -> dict[str, str]:
@@ -231,10 +301,10 @@ def _empty_turn(messages: Messages) -> str | None:
 
 def _string(raw: RawRow, column: str) -> str:
     """A text column; null counts as empty."""
-    return _checked_string(raw, column, raw.values.get(column))
+    return checked_string(raw, column, raw.values.get(column))
 
 
-def _checked_string(raw: RawRow, name: str, value: Any) -> str:
+def checked_string(raw: RawRow, name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -247,7 +317,12 @@ def _checked_string(raw: RawRow, name: str, value: Any) -> str:
 
 
 def _number(raw: RawRow, column: str) -> float | None:
-    value = raw.values.get(column)
+    """A number column; null and numbers that are none (NaN, infinite) count as missing."""
+    return checked_number(raw, column, raw.values.get(column))
+
+
+def checked_number(raw: RawRow, column: str, value: Any) -> float | None:
+    """`value` as a number, None where it is missing or not finite. Raises UserError for anything else."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -11,16 +11,29 @@ from typing import Any
 
 from srlm.config import DataSettings
 from srlm.errors import UserError
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow
+from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
+from srlm.seed.rated import rated
 from srlm.seed.read import Dropped, drop
 from srlm.store import digest, seed_of
 
 MOST_OF_IFT = 5  # at most one in so many IFT prompts becomes an evaluation prompt
 RULE = (
-    "Held-out EFT: the prompt groups with the lowest hash of (run.seed, group), data.held_out_eft of them. Evaluation "
+    "Held-out EFT: the rows of --held-out-eft, else the prompt groups (of EFT, or of the ranked responses, before any "
+    "is judged) with the lowest hash of (run.seed, group), data.held_out_eft of them, with all responses. Evaluation "
     "prompts: the first data.eval_prompts of --eval-prompts, else the IFT prompts with the lowest hash of (run.seed, "
     "prompt), at most a fifth, those that EFT lacks first. Rows with a held-out prompt leave the training rows."
 )
+
+
+@dataclass
+class Seeds:
+    """The seed rows as they were read. Either `eft` or `ranked` has rows; what is None is split off the others."""
+
+    ift: list[IFTRow]
+    eft: list[EFTRow] = field(default_factory=list)
+    ranked: list[RatedRow] = field(default_factory=list)
+    held_out: list[RatedRow] | None = None
+    prompts: list[PromptRow] | None = None
 
 
 @dataclass
@@ -29,16 +42,24 @@ class Split:
 
     ift: list[IFTRow]
     eft: list[EFTRow]
-    held_out_eft: list[EFTRow]
+    ranked: list[RatedRow]
+    held_out_eft: list[RatedRow]
     eval_prompts: list[PromptRow]
     dropped: list[Dropped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)  # what the seed files were made from, when init made them
+
+    @property
+    def files(self) -> dict[str, list[Any]]:
+        """Seed file -> its rows: EFT, or the ranked responses that it is to be built from."""
+        judging = {"ranked": self.ranked} if self.ranked else {"eft": self.eft}
+        return {"ift": self.ift, **judging, "held_out_eft": self.held_out_eft, "eval_prompts": self.eval_prompts}
 
     @property
     def counts(self) -> dict[str, int]:
         """Rows of each seed file, and the prompts of the held-out EFT."""
-        files = {name: len(getattr(self, name)) for name in ("ift", "eft", "held_out_eft", "eval_prompts")}
-        return files | {"held_out_eft_prompts": len({row.group for row in self.held_out_eft})}
+        counts = {name: len(rows) for name, rows in self.files.items()}
+        return counts | {"held_out_eft_prompts": len({row.group for row in self.held_out_eft})}
 
 
 def prompt_key(messages: Messages) -> str:
@@ -52,48 +73,45 @@ def prompt_keys(messages: Messages) -> set[str]:
     return {prompt_key(messages[: i + 1]) for i, turn in enumerate(messages) if turn["role"] == "user"}
 
 
-def split(
-    ift: list[IFTRow],
-    eft: list[EFTRow],
-    prompts: list[PromptRow] | None,
-    fits: Callable[[Messages], bool],
-    settings: DataSettings,
-    seed: int,
-) -> Split:
-    """Split the seed rows; `prompts` None takes the evaluation prompts from IFT, of those that `fits`.
+def split(seeds: Seeds, fits: Callable[[Messages], bool], settings: DataSettings, seed: int) -> Split:
+    """Split the seed rows; evaluation prompts that come from IFT are of those that `fits`.
 
     Raises UserError where nothing would be left to train on or to evaluate with.
     """
-    groups = _held_out_groups(eft, settings.held_out_eft, seed)
-    held_out = [row for row in eft if row.group in groups and not row.filled]
-    result = Split(ift, [row for row in eft if row.group not in groups or row.filled], held_out, [])
-    _warn_of_eft(result, eft)
-    _remove(result, {prompt_key(row.messages) for row in held_out}, "its prompt is in the held-out EFT")
-    if prompts is None:
+    result = Split(seeds.ift, seeds.eft, seeds.ranked, seeds.held_out or [], [])
+    if seeds.held_out is None:
+        _hold_out(result, settings.held_out_eft, seed)
+    _warn_of_eft(result)
+    _remove(result, {prompt_key(row.messages) for row in result.held_out_eft}, "its prompt is in the held-out EFT")
+    if seeds.prompts is None:
         result.eval_prompts = _from_ift(result, fits, settings.eval_prompts, seed)
         reason = "its prompt became an evaluation prompt"
     else:
-        result.eval_prompts = _distinct(prompts, result.dropped)[: settings.eval_prompts]
+        result.eval_prompts = _distinct(seeds.prompts, result.dropped)[: settings.eval_prompts]
         reason = "its prompt is an evaluation prompt"
-    if (found := len(result.eval_prompts)) < settings.eval_prompts:
+    if (found := len(result.eval_prompts)) < settings.eval_prompts and seeds.prompts != []:  # []: none are wanted
         result.warnings.append(f"{found} evaluation prompts, fewer than data.eval_prompts = {settings.eval_prompts}")
     _remove(result, {prompt_key(row.messages) for row in result.eval_prompts}, reason)
-    for name in ("ift", "eft"):
-        if not getattr(result, name):
-            raise UserError(f"no {name.upper()} row is left to train on", "give more rows, or hold out less ([data])")
+    for name, words in (("ift", "IFT row"), ("eft", "EFT row"), ("ranked", "ranked response")):
+        if getattr(seeds, name) and not getattr(result, name):
+            raise UserError(f"no {words} is left to train on", "give more rows, or hold out less ([data])")
     return result
 
 
-def _held_out_groups(eft: list[EFTRow], share: float, seed: int) -> set[str]:
-    """At least one prompt group is held out and one is left, where there are two."""
-    groups = sorted({row.group for row in eft if not row.filled}, key=lambda g: (seed_of(seed, "held_out_eft", g), g))
-    if len(groups) < 2:
-        return set()
-    return set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)])
+def _hold_out(result: Split, share: float, seed: int) -> None:
+    """Hold out whole prompt groups: at least one, and one is left, where there are two."""
+    rows = result.ranked or [rated(row) for row in result.eft if not row.filled]
+    groups = sorted({row.group for row in rows}, key=lambda g: (seed_of(seed, "held_out_eft", g), g))
+    count = min(max(1, round(share * len(groups))), len(groups) - 1)
+    chosen = set(groups[: max(0, count)])
+    result.held_out_eft = [row for row in rows if row.group in chosen]
+    ids = {row.id for row in result.held_out_eft}
+    result.eft = [row for row in result.eft if row.id not in ids]
+    result.ranked = [row for row in result.ranked if row.id not in ids]
 
 
-def _warn_of_eft(result: Split, eft: list[EFTRow]) -> None:
-    filled = sum(row.filled for row in eft)
+def _warn_of_eft(result: Split) -> None:
+    filled = sum(row.filled for row in result.eft)
     if filled:
         result.warnings.append(
             f"{filled} ready-filled EFT rows are used for training only; their judge template may differ from "
@@ -104,7 +122,7 @@ def _warn_of_eft(result: Split, eft: list[EFTRow]) -> None:
         return
     marks = defaultdict(set)
     for row in result.held_out_eft:
-        marks[row.group].add(row.score if row.human is None else row.human)
+        marks[row.group].add(row.human)
     if all(len(found) < 2 for found in marks.values()):
         result.warnings.append(
             "no held-out EFT prompt has two responses with different human scores: the judge's ranking is not measured"
@@ -120,7 +138,8 @@ def _distinct(prompts: list[PromptRow], dropped: list[Dropped]) -> list[PromptRo
 
 def _from_ift(result: Split, fits: Callable[[Messages], bool], count: int, seed: int) -> list[PromptRow]:
     """Prompts of IFT rows, one a prompt; those that are no EFT prompt come first, since that costs EFT no rows."""
-    in_eft = {prompt_key(row.messages) for row in result.eft if not row.filled}
+    in_eft = {prompt_key(row.messages) for row in result.ranked}
+    in_eft |= {prompt_key(row.messages) for row in result.eft if not row.filled}
     found: dict[str, IFTRow] = {}
     for row in result.ift:
         found.setdefault(prompt_key(row.messages[:-1]), row)
@@ -136,8 +155,8 @@ def _from_ift(result: Split, fits: Callable[[Messages], bool], count: int, seed:
 
 def _remove(result: Split, keys: set[str], reason: str) -> None:
     """Take the rows with one of these prompts out of the training rows."""
-    result.ift = _without(result.ift, keys, reason, result.dropped)
-    result.eft = _without(result.eft, keys, reason, result.dropped)
+    for name in ("ift", "eft", "ranked"):
+        setattr(result, name, _without(getattr(result, name), keys, reason, result.dropped))
 
 
 def _without(rows: list[Any], keys: set[str], reason: str, dropped: list[Dropped]) -> list[Any]:

@@ -1,0 +1,164 @@
+"""Which columns of a table of rated, ranked or paired answers mean what: as the user says, else by their usual names.
+
+A dot reaches into lists: `completions.response` are the answers of a row whose column `completions` is a list.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from srlm.errors import UserError
+from srlm.seed.files import RawRow
+
+PROMPTS = ("messages", "prompt", "instruction", "question", "query", "input")
+SYSTEMS = ("system", "system_prompt")
+RESPONSES = ("response", "output", "answer", "completion", "generation", "text")
+# The mean over several aspects comes before one overall number where a file has both.
+SCORES = ("score", "human_score", "human", "fine-grained_score", "overall_score", "rating", "quality", "helpfulness")
+RANKS = ("rank", "human_rank", "ranking")
+LABELS = ("label", "preference", "preferred", "winner")
+_STEMS, _ENDS = (*RESPONSES, "conversation"), (("_1", "_2"), ("_a", "_b"))
+OUTPUT_PAIRS = tuple((stem + one, stem + two) for stem in _STEMS for one, two in _ENDS)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column names. Of score, rank, chosen with rejected, and label, one tells what people thought of the answers."""
+
+    prompt: str | None = None
+    system: str | None = None
+    response: tuple[str, ...] = ()  # two with label, else one
+    score: str | None = None
+    rank: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    label: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """score, rank, pair or label."""
+        if self.chosen:
+            return "pair"
+        return "score" if self.score else "rank" if self.rank else "label"
+
+    def given(self) -> dict[str, Any]:
+        """The columns that are in use."""
+        return {name: value for name, value in vars(self).items() if value}
+
+    def shown(self) -> str:
+        """For the user: "prompt = instruction, response = output, score = rating"."""
+        texts = {name: " | ".join(v) if isinstance(v, tuple) else v for name, v in self.given().items()}
+        return ", ".join(f"{name} = {value}" for name, value in texts.items())
+
+
+def guess(given: Columns, row: RawRow) -> Columns:
+    """`given`, and what it leaves open by the usual names in the file's first row. Raises UserError where none fits."""
+    kinds = [name for name in ("score", "rank", "chosen", "label") if getattr(given, name)]
+    if len(kinds) > 1 or (given.rejected and kinds not in ([], ["chosen"])):
+        raise UserError("more than one of --score, --rank, --chosen with --rejected, --label", "give one")
+    columns = _verdict(given, row)
+    if not columns.prompt:
+        columns = replace(columns, prompt=_first(PROMPTS, row.values))
+    if not columns.system:
+        columns = replace(columns, system=_first(SYSTEMS, row.values))
+    used = (columns.prompt, columns.score, columns.rank, columns.chosen, columns.rejected, columns.label)
+    for name in (*columns.response, *filter(None, used)):
+        _check(name, row)
+    if not columns.prompt and not columns.chosen and "conversation" not in columns.response[0]:
+        raise UserError(f"{row.where}: no prompt column ({_found(row)})", "name it: --prompt COL")
+    return columns
+
+
+def _verdict(given: Columns, row: RawRow) -> Columns:
+    """The columns of answers and of what people thought of them."""
+    names = row.values
+    if given.chosen or given.rejected or ({"chosen", "rejected"} <= set(names) and not _any_verdict(given)):
+        return replace(given, chosen=given.chosen or "chosen", rejected=given.rejected or "rejected")
+    outputs = given.response or next((pair for pair in OUTPUT_PAIRS if set(pair) <= set(names)), ())
+    if given.label or (len(outputs) == 2 and not _any_verdict(given)):
+        label = given.label or _first(LABELS, names)
+        if label and len(outputs) == 2:
+            return replace(given, response=outputs, label=label)
+        missing = "--response COL --response COL" if label else "--label COL"
+        raise UserError(f"{row.where}: which output is better? ({_found(row)})", f"name it: {missing}")
+    return _rated(given, row)
+
+
+def _any_verdict(given: Columns) -> bool:
+    return bool(given.score or given.rank or given.label)
+
+
+def _rated(given: Columns, row: RawRow) -> Columns:
+    """Answers with scores or ranks, side by side in the row, or in one list of it."""
+    verdict = given.score or given.rank or ""
+    stem = verdict.partition(".")[0] if "." in verdict and verdict not in row.values else ""
+    for response in given.response or _paths(row, RESPONSES, stem):
+        if given.score or given.rank:
+            return replace(given, response=(response,))
+        if score := _beside(row, SCORES, response):
+            return replace(given, response=(response,), score=score)
+        if rank := _beside(row, RANKS, response):
+            return replace(given, response=(response,), rank=rank)
+    if given.score or given.rank:
+        raise UserError(f"{row.where}: no column of answers ({_found(row)})", "name it: --response COL")
+    fix = "name it: --score, --rank, --label COL, or --chosen COL --rejected COL"
+    if {"output", "response", "instances"} & set(row.values):
+        fix += "; answers that nobody rated are IFT as they are (srlm init --ift FILE)"
+    raise UserError(f"{row.where}: no column says which answers are better ({_found(row)})", fix)
+
+
+def _beside(row: RawRow, names: tuple[str, ...], response: str) -> str | None:
+    """The first of these columns that stands where the answers do: in the row, or in the same list."""
+    at = response.rpartition(".")[0]
+    return next((path for path in _paths(row, names, at) if path.rpartition(".")[0] == at), None)
+
+
+def _paths(row: RawRow, names: tuple[str, ...], stem: str) -> Iterator[str]:
+    """Columns, or keys in a list of objects, with one of these names or its plural; below `stem` only, where given."""
+    known = (*names, *(f"{name}s" for name in names))
+    for column in sorted(set(row.values) & set(known), key=known.index):
+        if not stem and not _objects(row.values[column]):
+            yield column
+    for column, value in row.values.items():
+        keys = _objects(value)
+        if not stem or column == stem:
+            yield from (f"{column}.{key}" for key in sorted(keys & set(names), key=names.index))
+
+
+def _objects(value: Any) -> set[str]:
+    """The keys of a list of objects; none where they are turns of a conversation."""
+    keys = set(value[0]) if isinstance(value, list) and value and isinstance(value[0], dict) else set()
+    return set() if keys >= {"role", "content"} or keys >= {"from", "value"} else keys
+
+
+def _first(names: tuple[str, ...], values: dict[str, Any]) -> str | None:
+    return next((name for name in names if name in values), None)
+
+
+def _check(name: str, row: RawRow) -> None:
+    if name not in row.values and name.partition(".")[0] not in row.values:
+        raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name one that is there")
+
+
+def _found(row: RawRow) -> str:
+    return f"found: {', '.join(map(str, row.values)) or 'none'}"
+
+
+def column(row: RawRow, name: str) -> Any:
+    """The value of a column; a dotted name reaches into objects and, item by item, into lists.
+
+    Raises UserError where the row has no such column; what is missing inside of it is None.
+    """
+    _check(name, row)
+    if name in row.values:
+        return row.values[name]
+    head, _, rest = name.partition(".")
+    return _inside(row.values[head], rest.split("."))
+
+
+def _inside(value: Any, keys: list[str]) -> Any:
+    if not keys:
+        return value
+    if isinstance(value, list):
+        return [_inside(item, keys) for item in value]
+    return _inside(value.get(keys[0]), keys[1:]) if isinstance(value, dict) else None
