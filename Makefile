@@ -10,9 +10,10 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,baseline.py build_eft.py choices.py doctor.py dpo_loss.py encode.py \
-	engine.py evaluate.py gate_run.py generate.py init.py init_ranked.py iterate.py launch.py packaging.py \
-	replicas.py rollout.py seed.py seed_check.py seed_oasst.py similarity.py train.py train_process.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py \
+	dpo_loss.py encode.py engine.py evaluate.py gate_run.py generate.py init.py init_ranked.py iterate.py \
+	launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py similarity.py train.py \
+	train_process.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock
@@ -37,8 +38,10 @@ demo: setup
 	srlm init runs/demo --recipe demo
 	srlm iterate 3 --run runs/demo
 	srlm inspect runs/demo
+	srlm inspect runs/demo --html
 	@echo
 	@echo "Next: srlm inspect runs/demo M3     what M3 answers, how it judges, with examples"
+	@echo "      runs/demo/report.html         the run as a page: open it in a browser"
 	@echo "      runs/demo/config.toml         every setting, with a comment"
 	@echo "      runs/demo/M*/                 models, evaluations and the training data that the models made"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from run_folder import finished_run
 
+from srlm.report.page import SCRIPTS
+
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "vllm", "transformers", "trl", "datasets", "scipy")
 
@@ -95,6 +97,9 @@ class TestInstalledWheel:
             "srlm/recipes/demo.toml",
             "srlm/demo/base/model.safetensors",
             "srlm/demo/data/ift.jsonl",
+            "srlm/report/assets/page.html",
+            "srlm/report/assets/style.css",
+            *(f"srlm/report/assets/{script}" for script in SCRIPTS),
         ):
             assert name in names
         assert not [name for name in names if name.startswith(("tests", "scratch", "runs"))]
@@ -117,3 +122,6 @@ class TestInstalledWheel:
             assert (tmp_path / "x" / name).is_file()
         shown = self.call(installed, tmp_path, "inspect", "x")
         assert shown.returncode == 0, shown.stderr
+        written = self.call(installed, tmp_path, "inspect", "x", "--html")
+        assert written.returncode == 0, written.stderr
+        assert (tmp_path / "x" / "report.html").is_file()

@@ -1,7 +1,10 @@
 """Numbers as characters: a curve in one line, bars of a histogram."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+MOST_BARS = 12  # of a histogram
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -20,7 +23,15 @@ def bar(share: float, width: int) -> str:
 
 
 def histogram(counts: Mapping[str, int], width: int = 40) -> list[tuple[str, str, str, str]]:
-    """(label, count, share of all, bar) for each entry; the longest bar is `width` characters."""
+    """(label, count, share of all, bar) for each entry; the longest bar is `width` characters.
+
+    Entries are numbers. Of more than MOST_BARS those with the same whole part are one (scores of the mode `expected`).
+    """
+    if len(counts) > MOST_BARS:
+        whole: Counter[str] = Counter()
+        for label, count in counts.items():
+            whole[f"{math.floor(float(label))}"] += count
+        counts = whole
     total, most = sum(counts.values()), max(counts.values(), default=0)
     return [
         (label, f"{count:,}", f"{count / total:.1%}", bar(count / most, width))

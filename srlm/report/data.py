@@ -113,7 +113,7 @@ def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 18), b""))
 
 
 def _aift(run: Run, t: int) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def _sample(sources: list[Source], listed: list[list[Entry]], room: int) -> Iter
         if entry is None:
             continue
         source = sources[entry.source]
-        item = item_of(source, entry, source.row_at(entry.offset))
+        item = _slim(item_of(source, entry, source.row_at(entry.offset)))
         size = len(embedded(item).encode()) + 1
         if size > min(room, largest):
             misses += 1
@@ -51,6 +51,14 @@ def _sample(sources: list[Source], listed: list[list[Entry]], room: int) -> Iter
         misses = 0
         room -= size
         yield item
+
+
+def _slim(item: dict[str, Any]) -> dict[str, Any]:
+    """The item without what the page does not show: it holds more rows then."""
+    for candidate in item["candidates"]:
+        for judgement in candidate["judgements"]:
+            del judgement["tokens"], judgement["finish"]
+    return item
 
 
 def _counts(sources: list[Source], listed: list[list[Entry]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from srlm.report.rows import SORTS, Entry, Source, item_of, sources_of
 from srlm.run import Run
 
 State = tuple[int, int, int] | None  # of a file: inode, size, time
-BLOCK = 1 << 22  # bytes of text searched at a time
+BLOCK = 1 << 18  # bytes of text searched at a time: what stays in a processor's cache
 HELD_OUT = "held out"  # how the outcome of an answered held-out prompt is called in filters
 
 

@@ -34,6 +34,7 @@ def serve(run: Run, port: int) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((LOOPBACK, port))
+            listening.listen()  # before the address is printed: who reads it may connect at once
         except OSError as error:
             raise UserError(f"port {port}: {error.strerror}", "choose another, or any free one with --port 0") from None
         say(f"Reading {run.root} ...")

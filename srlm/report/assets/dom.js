@@ -36,7 +36,7 @@ const short = (value) => (known(value) ? String(Number(value.toPrecision(4))) : 
 function duration(seconds) {
   if (!known(seconds)) return NOTHING;
   if (seconds < 90) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 5400) return `${(seconds / 60).toFixed(seconds < 600 ? 1 : 0)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 

@@ -24,9 +24,10 @@ function otherTheme() {
   setTheme(now === "dark" ? "light" : "dark");
 }
 
+// "#/rows", not "#rows": browsers scroll to an element that the address names.
 function address(part, state = {}) {
   const kept = new URLSearchParams(Object.entries(state).filter(([, value]) => value).map(([name, value]) => [name, value === true ? "1" : value]));
-  history.replaceState(null, "", `#${part}${kept.size ? "?" + kept : ""}`);
+  history.replaceState(null, "", `#/${part}${kept.size ? "?" + kept : ""}`);
 }
 
 let built = false;
@@ -71,7 +72,7 @@ function start() {
   byId("theme").addEventListener("click", otherTheme);
   byId("help").addEventListener("click", () => byId("keys").showModal());
   document.addEventListener("keydown", key);
-  const [part, state] = location.hash.slice(1).split("?");
+  const [part, state] = location.hash.slice(2).split("?");
   show(part === "rows" ? "rows" : "overview", Object.fromEntries(new URLSearchParams(state || "")));
 }
 

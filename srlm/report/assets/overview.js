@@ -49,7 +49,7 @@ function answersCard(models, names) {
   return series.length > 0 && card({
     title: "How good are the answers?", caption: "Mean score of the answers to the held-out prompts, 0 to 5.",
     legend: series.map((one, index) => [one.name, `s${index}`]),
-    chart: lineChart({ label: "Mean score of the answers by model", models: names, series, show: fixed(2), axis: fixed(1) }),
+    chart: lineChart({ label: "Mean score of the answers by model", models: names, series, show: fixed(2), axis: (value, step) => value.toFixed(step < 0.1 ? 2 : 1) }),
   });
 }
 
@@ -58,7 +58,7 @@ function judgeCard(models, names) {
   const intervals = models.map((model) => at(model, "metrics.judge.pairwise_interval") || null);
   return any(values) && card({
     title: "How well does it judge?", caption: "Share of held-out pairs that it orders as people did, with 95% intervals.",
-    chart: lineChart({ label: "Pairwise accuracy of the judge by model", models: names, series: [{ name: "pairwise accuracy", values, intervals }], show: percent, axis: (value) => Math.round(100 * value) + "%" }),
+    chart: lineChart({ label: "Pairwise accuracy of the judge by model", models: names, series: [{ name: "pairwise accuracy", values, intervals }], show: percent, axis: (value, step) => (100 * value).toFixed(step < 0.01 ? 1 : 0) + "%" }),
   });
 }
 
@@ -79,11 +79,11 @@ function scoresCard(models) {
 }
 
 function lengthCard(models, names) {
-  const series = [["held-out answers", "metrics.answers.chars"], ["chosen", "aift.pairs.chosen_chars"], ["rejected", "aift.pairs.rejected_chars"]]
-    .map(([name, key]) => ({ name, values: metric(models, key) })).filter((one) => any(one.values));
+  const series = [["held-out answers", "metrics.answers.chars"], ["chosen", "aift.pairs.chosen_chars", "chosen"], ["rejected", "aift.pairs.rejected_chars", "rejected"]]
+    .map(([name, key, color]) => ({ name, values: metric(models, key), color })).filter((one) => any(one.values));
   return series.length > 0 && card({
     title: "Do the answers grow?", caption: "Mean length in characters: held-out answers, and both sides of the pairs that each model made.",
-    legend: series.map((one, index) => [one.name, `s${index}`]),
+    legend: series.map((one, index) => [one.name, `s${one.color ?? index}`]),
     chart: lineChart({ label: "Mean length by model", models: names, series, show: grouped }),
   });
 }
@@ -125,11 +125,11 @@ function trainingCards(models) {
     const series = dpo
       ? [{ name: "chosen", values: course.logps_chosen, color: "chosen" }, { name: "rejected", values: course.logps_rejected, color: "rejected" }]
       : course.loss ? [{ name: "loss", values: course.loss }] : [];
-    const reached = dpo ? `Log-probabilities of the answers. Loss ${short(model.training.first.loss)} to ${short(model.training.last.loss)}.` : "Loss on the seed data (SFT).";
+    const reached = dpo ? `Log-probabilities of the answers. Loss ${short(model.training.first.loss)} to ${short(model.training.last.loss)}.` : "Loss by step.";
     return series.length > 0 && card({
       title: `How was ${model.model} trained?`, caption: reached,
       legend: dpo ? series.map((one) => [one.name, `s${one.color}`]) : [],
-      chart: curveChart({ label: `Training of ${model.model}`, steps: course.step, series, show: short }),
+      chart: curveChart({ label: `Training of ${model.model}`, steps: course.step, ends: [model.training.first.step, model.training.last.step], series, show: short }),
     });
   });
 }

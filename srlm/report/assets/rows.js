@@ -1,6 +1,7 @@
 // The browser of rows: filters, a list that is paged, and one row whole, its answers side by side.
 
 const PAGE = 25;
+const LONG = 240; // characters of an answer that needs a wide column
 const SORTS = [["", "newest model first"], ["margin", "margin"], ["score", "score"], ["length", "length"], ["disagreement", "disagreement"]];
 const KINDS = [["", "all kinds"], ["rollout", "new instructions"], ["answer", "held-out prompts"]];
 
@@ -103,7 +104,7 @@ class Browser {
     [...this.list.children].forEach((node, number) => node.setAttribute("aria-selected", String(number === index)));
     if (item) {
       this.list.setAttribute("aria-activedescendant", `row-${index}`);
-      this.list.children[index].scrollIntoView({ block: "nearest" });
+      reveal(this.list, this.list.children[index]);
       this.detail.replaceChildren(...whole(item, this.judgements, () => this.close()));
     } else {
       this.list.removeAttribute("aria-activedescendant");
@@ -138,6 +139,13 @@ class Browser {
   }
 }
 
+// Scroll the list alone: scrollIntoView would move the page, too.
+function reveal(list, node) {
+  const outer = list.getBoundingClientRect(), inner = node.getBoundingClientRect();
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom;
+}
+
 function sampled(data) {
   if (data.live) return null;
   const shown = data.sources.reduce((sum, source) => sum + source.shown, 0);
@@ -145,6 +153,7 @@ function sampled(data) {
   return shown < total && el("p", { class: "note" }, `A sample: this page holds ${grouped(shown)} of ${grouped(total)} rows, to stay small. `, el("code", {}, "srlm view"), " shows all of them.");
 }
 
+const counted = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
 const outcomeOf = (item) => el("span", { class: item.outcome === "pair" ? "chip chosen" : "chip" }, item.outcome ?? HELD_OUT);
 
 function listed(item, index, pick) {
@@ -164,21 +173,21 @@ function whole(item, open, close) {
     el("button", { type: "button", class: "quiet close", on: { click: close } }, "‹ List"),
     el("h2", {}, item.id), el("p", { class: "facts" }, el("span", { class: "chip model" }, item.model), outcomeOf(item), facts.map(([name, value]) => el("span", { class: "muted" }, `${name} ${value}`))),
     el("div", { class: "conversation" }, item.messages.map((message) => el("div", { class: "turn" }, el("p", { class: "role muted" }, message.role), el("p", { class: "text" }, message.content)))),
-    el("div", { class: "answers" },
+    el("div", { class: item.candidates.some((candidate) => candidate.text.length > LONG) ? "answers long" : "answers" },
       item.candidates.map((candidate, index) => answer(candidate, index, pair ? ["chosen", "rejected"].find((side) => pair[side] === index) : null, open)),
       elsewhere.map((side) => el("section", { class: `answer ${side}` }, el("p", { class: "band" }, `${side}, from elsewhere`), el("p", { class: "score" }, fixed(2)(pair[`${side}_score`])), el("p", { class: "text" }, pair[`${side}_text`])))),
     item.candidates.length === 0 && el("p", { class: "muted" }, "No answers."),
-  ];
+  ].filter(Boolean);
 }
 
 function answer(candidate, index, side, open) {
   const truth = Object.entries(candidate.truth || {});
   return el(
     "section", { class: side ? `answer ${side}` : "answer", "aria-label": `Answer ${index + 1}${side ? ", " + side : ""}` },
-    el("p", { class: "band" }, side || `answer ${index + 1}`),
+    el("p", { class: "band" }, `answer ${index + 1}${side ? " · " + side : ""}`),
     el("p", { class: "score" }, fixed(2)(candidate.score), candidate.judgements.map((judgement) => el("span", { class: `pill v${Math.min(5, Math.max(0, Math.floor(judgement.score ?? -1)))}` + (judgement.score === null ? " none" : "") }, judgement.score === null ? "?" : short(judgement.score)))),
     el("p", { class: "text" }, candidate.text || "(empty)"),
-    el("p", { class: "muted small" }, `${grouped(candidate.text.length)} characters, ${grouped(candidate.tokens)} tokens${candidate.finish === "stop" ? "" : ", ended by " + candidate.finish}`),
+    el("p", { class: "muted small" }, `${counted(candidate.text.length, "character")}, ${counted(candidate.tokens, "token")}${candidate.finish === "stop" ? "" : ", ended by " + candidate.finish}`),
     truth.length > 0 && el("p", { class: "small truth" }, el("span", { class: "muted" }, "ground truth "), truth.map(([name, value]) => el("span", { class: "chip" }, `${words(name)} ${short(value)}`))),
     candidate.judgements.map((judgement, number) => el(
       "details", { open },

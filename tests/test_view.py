@@ -1,0 +1,165 @@
+"""The rows that `srlm view` serves: index, paging, search, and what the server refuses."""
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_run import ROWS, page_run
+
+from srlm.errors import UserError
+from srlm.report.index import HELD_OUT, Index, Query
+from srlm.report.view import serve
+from srlm.run import Run
+from srlm.store import Appender, read_rows
+
+EVALS = 6  # two held-out prompts of three models
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return page_run(tmp_path_factory.mktemp("run") / "large")
+
+
+def ids(index: Index, query: Query, start: int = 0, count: int = 100) -> list[str]:
+    return [item["id"] for item in index.page(query, start, count)["items"]]
+
+
+class TestIndex:
+    def test_pages_together_hold_each_row_once(self, run: Run) -> None:
+        index = Index(run)
+        found = [key for start in range(0, 70, 7) for key in ids(index, Query(kind="rollout"), start, 7)]
+        assert len(found) == len(set(found)) == ROWS
+
+    def test_filters_count(self, run: Run) -> None:
+        index = Index(run)
+        assert index.page(Query(), 0, 1)["total"] == ROWS + EVALS
+        assert index.page(Query(outcome="pair"), 0, 1)["matching"] == ROWS // 3
+        assert index.page(Query(outcome=HELD_OUT), 0, 1)["matching"] == EVALS
+        assert index.page(Query(model="M2"), 0, 1)["matching"] == 2
+        assert index.page(Query(unparsed=True), 0, 1)["matching"] == ROWS
+        assert index.page(Query(), 0, 1)["outcomes"] == [HELD_OUT, "pair", "tie"]
+
+    @pytest.mark.parametrize("name", ["margin", "score", "length"])
+    def test_sorting(self, run: Run, name: str) -> None:
+        index = Index(run)
+        down = [item[name] for item in index.page(Query(sort=name), 0, 100)["items"]]
+        assert down == sorted(down, reverse=True)
+        up = [item[name] for item in index.page(Query(sort=name, ascending=True), 0, 100)["items"]]
+        assert up == sorted(up)
+
+    def test_search_finds_prompt_answer_judgement_and_id_without_case(self, run: Run) -> None:
+        index = Index(run)
+        assert ids(index, Query(text="QUESTION 41?")) == ["M1-000041"]
+        assert ids(index, Query(text="best of 42 ")) == ["M1-000042"]
+        assert ids(index, Query(text="m1-000043")) == ["M1-000043"]
+        assert index.page(Query(text="because."), 0, 1)["matching"] == ROWS
+        assert ids(index, Query(text="not in any row")) == []
+
+    def test_search_over_several_blocks_is_search_over_one(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = ids(Index(run), Query(text="of 4"))
+        monkeypatch.setattr("srlm.report.index.BLOCK", 700)
+        assert ids(Index(run), Query(text="of 4")) == whole
+        assert len(whole) == 11
+
+    def test_chosen_and_rejected_are_marked(self, run: Run) -> None:
+        (item,) = Index(run).page(Query(text="question 42?"), 0, 5)["items"]
+        assert (item["pair"]["chosen"], item["pair"]["rejected"], item["margin"]) == (2, 0, 2.0)
+        assert item["outcome"] == "pair"
+
+    def test_rows_that_are_added_later_are_found(self, tmp_path: Path) -> None:
+        run = page_run(tmp_path / "run")
+        index = Index(run)
+        before = index.page(Query(), 0, 1)["total"]
+        row: dict[str, Any] = {"id": "M1-000999", "messages": [{"role": "user", "content": "Fresh?"}]}
+        with Appender(run.aift(1) / "rollouts.jsonl") as file:
+            file.append(row)
+        assert ids(index, Query(text="fresh?")) == ["M1-000999"]
+        assert index.page(Query(), 0, 1)["total"] == before + 1
+
+    def test_rows_that_are_replaced_are_read_anew(self, tmp_path: Path) -> None:
+        run = page_run(tmp_path / "run")
+        index = Index(run)
+        (run.aift(1) / "pairs.jsonl").unlink()
+        (run.aift(1) / "dropped.jsonl").unlink()
+        assert index.page(Query(outcome="not paired yet"), 0, 1)["matching"] == ROWS
+
+    def test_unfinished_run(self, tmp_path: Path) -> None:
+        run = page_run(tmp_path / "run")
+        rows = (run.aift(1) / "rollouts.jsonl").read_bytes()
+        (run.aift(1) / "rollouts.jsonl").write_bytes(rows[:-30])  # the last row is torn
+        assert Index(run).page(Query(kind="rollout"), 0, 1)["total"] == ROWS - 1 + EVALS
+
+
+@pytest.fixture(scope="module")
+def port(run: Run) -> Iterator[int]:
+    """The port of a real `srlm view`."""
+    call = [sys.executable, "-m", "srlm.cli", "view", str(run.root), "--port", "0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            yield int(server.stdout.readline().strip().strip("/").rpartition(":")[2])
+        finally:
+            server.terminate()
+
+
+def ask(port: int, path: str, host: str | None = None, method: str = "GET") -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode(), dict(answer.getheaders())
+
+
+class TestServer:
+    def test_page_and_rows(self, port: int) -> None:
+        status, text, headers = ask(port, "/")
+        assert status == 200
+        assert "connect-src 'self'" in text
+        assert headers["x-frame-options"] == "DENY"
+        query = urllib.parse.urlencode({"text": "question 41?", "count": 5})
+        found = json.loads(ask(port, f"/rows?{query}")[1])
+        assert [item["id"] for item in found["items"]] == ["M1-000041"]
+
+    @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.168.0.1"])
+    @pytest.mark.parametrize("path", ["/", "/rows"])
+    def test_names_that_were_made_to_point_here_get_nothing(self, port: int, host: str, path: str) -> None:
+        status, text, _ = ask(port, path, host=host)
+        assert status == 400
+        assert "Question" not in text
+
+    def test_localhost_is_this_machine(self, port: int) -> None:
+        assert ask(port, "/rows", host=f"localhost:{port}")[0] == 200
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+    def test_nothing_can_be_written(self, port: int, method: str) -> None:
+        assert ask(port, "/rows", method=method)[0] == 405
+
+    @pytest.mark.parametrize("query", ["start=-1", "count=0", "count=101", "start=x"])
+    def test_out_of_range(self, port: int, query: str) -> None:
+        assert ask(port, f"/rows?{query}")[0] == 400
+
+    @pytest.mark.parametrize("path", ["/run.json", "/../run.json", "/%2e%2e/run.json", "/etc/passwd"])
+    def test_no_files_are_served(self, port: int, path: str) -> None:
+        assert ask(port, path)[0] == 404
+
+    def test_only_this_machine_is_listened_to(self, port: int) -> None:
+        sockets = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+        assert re.findall(rf"^ *\d+: ([0-9A-F]+):{port:04X} \S+ 0A", sockets, re.MULTILINE) == ["0100007F"]
+
+    def test_a_port_in_use_is_the_users_error(self, run: Run, port: int) -> None:
+        with pytest.raises(UserError, match="in use"):
+            serve(run, port)
+
+
+def test_a_look_changes_nothing(run: Run, port: int) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*")}
+    ask(port, "/")
+    ask(port, "/rows?text=question")
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
+    assert len(list(read_rows(run.aift(1) / "rollouts.jsonl", dict[str, Any]))) == ROWS
