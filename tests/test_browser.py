@@ -219,7 +219,10 @@ class TestRows:
         assert bands == ["answer 1 · rejected", "answer 2", "answer 3 · chosen"]
         tops = {box["y"] for one in watched.page.locator(".answer").all() if (box := one.bounding_box())}
         assert len(tops) == 1
+        assert watched.page.locator(".answer details[open]").count() == 6
+        watched.page.keyboard.press("Escape")  # out of the search field
         watched.page.keyboard.press("v")
+        assert watched.page.locator(".answer details").count() == 6
         assert watched.page.locator(".answer details[open]").count() == 0
 
     def test_small_screen_opens_and_closes_a_row(self, opened: Any, file_url: str) -> None:

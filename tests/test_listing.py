@@ -94,6 +94,15 @@ class TestRow:
         assert "rejected, from elsewhere, score 1.00\nWorst of another model" in text
         assert "<< rejected" not in text
 
+    def test_both_orders_of_a_comparison(self, tmp_path: Path, capsys: Capture) -> None:
+        run = finished_run(tmp_path)
+        judged = {"text": "first reply", "score": 1.0, "finish": "stop", "tokens": 1, "against": 1}
+        answer = {"text": "a", "finish": "stop", "tokens": 1, "judgements": [judged | {"swapped": "second reply"}]}
+        write_rows(run.aift(1) / "rollouts.jsonl", [{"id": "x", "messages": [], "candidates": [answer]}])
+        text = shown(run, capsys, row="x")
+        assert re.search(r"first reply\n +in the other order:\n +second reply", text)
+        assert len(found(run, capsys, grep="second reply")) == 1
+
     def test_no_control_characters(self, run: Run, capsys: Capture) -> None:
         text = "".join(shown(run, capsys, row=f"M1-{number:06d}") for number in range(1, 33))
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", text)

@@ -100,6 +100,8 @@ def print_row(item: dict[str, Any]) -> None:
             score = "not parsed" if judgement["score"] is None else f"{judgement['score']:g}"
             line(f"    judgement, {score}:")
             line("\n".join(f"      {part}" for part in judgement["text"].splitlines()))
+            if swapped := judgement.get("swapped"):
+                line("    in the other order:\n" + "\n".join(f"      {part}" for part in swapped.splitlines()))
     for side in MARKS:
         if pair and pair[side] is None:
             line(f"\n--- {side}, from elsewhere, score {number(pair[f'{side}_score'])}")

@@ -119,7 +119,9 @@ class Row:
         rollout = self.rollout
         parts = [rollout.id, *(message["content"] for message in rollout.messages)]
         for candidate in rollout.candidates:
-            parts += [candidate.text, *(judgement.text for judgement in candidate.judgements)]
+            parts.append(candidate.text)
+            for judgement in candidate.judgements:
+                parts += [judgement.text, judgement.swapped or ""]
         return "\n".join(parts)
 
 

@@ -193,6 +193,7 @@ function answer(candidate, index, side, open) {
       "details", { open },
       el("summary", {}, `judgement ${number + 1}: ${judgement.score === null ? "not parsed" : short(judgement.score)}`, (judgement.flags || []).map((flag) => el("span", { class: "chip" }, flag))),
       el("p", { class: "text judgement" }, judgement.text),
+      judgement.swapped && [el("p", { class: "muted small" }, "in the other order"), el("p", { class: "text judgement" }, judgement.swapped)],
     )),
   );
 }

@@ -4,7 +4,7 @@
 const HELD_OUT = "held out";
 
 function rowText(item) {
-  const judged = (candidate) => [candidate.text, ...candidate.judgements.map((judgement) => judgement.text)];
+  const judged = (candidate) => [candidate.text, ...candidate.judgements.flatMap((judgement) => [judgement.text, judgement.swapped || ""])];
   return [item.id, ...item.messages.map((message) => message.content), ...item.candidates.flatMap(judged)].join("\n").toLowerCase();
 }
 
