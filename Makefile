@@ -10,7 +10,7 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
+HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py judging.py \
 	launch.py packaging.py rollout.py seed.py train.py train_process.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 

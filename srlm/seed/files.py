@@ -58,8 +58,8 @@ def stream_table(path: Path, typed: bool = True) -> Iterator[RawRow]:
     count = 0
     try:
         with _open(path, zipped) as file:
-            reader: _Reader = {".csv": partial(_csv, typed=typed), ".parquet": _parquet}.get(suffix, _json)
-            for row in reader(path, file):
+            readers: dict[str, _Reader] = {".csv": partial(_csv, typed=typed), ".parquet": _parquet}
+            for row in readers.get(suffix, _json)(path, file):
                 count = row.number
                 yield row
     except FileNotFoundError:
