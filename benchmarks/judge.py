@@ -4,9 +4,9 @@
     python benchmarks/judge.py modes   [--rows 600]                 # expected over sampled: speed and pairwise accuracy
     python benchmarks/judge.py memory  [--rows 20000]               # the whole command, peak memory of parent and child
 
-The judge is the demo's M1-like base model on its EFT rows. `rate` runs what the child of `srlm judge` runs (read rows,
+The judge is the demo's base model on its EFT rows. `rate` runs what the child of `srlm judge` runs (read rows,
 judge them, append them durably) and then the very same prompts through `LLM.chat`, on engines of the same settings in
-one process, in alternating order; the ratio is of the medians. Loading is not counted.
+one process, by turns; the ratio is of the medians. Loading is not counted.
 """
 
 import argparse
@@ -105,16 +105,19 @@ def job_of(file: Path, settings: JudgeSettings, name: str) -> JudgeJob:
     )
 
 
-def load(prefix: bool = True) -> tuple[Any, Any]:
-    """Our engine and vLLM's own `LLM`, of the same settings."""
+def load() -> tuple[Any, Any, Any]:
+    """Our engine, vLLM's own `LLM` of the same settings, and our engine without the prefix cache.
+
+    All stay loaded: the end of one would take vLLM's process groups from the others.
+    """
     from vllm import LLM
 
     from srlm.engine.vllm import VllmEngine, engine_arguments
 
     config = configuration()
-    extra = config.engine.args | {"enable_prefix_caching": prefix}
-    engine = VllmEngine(MODEL, None, config.model.max_length, extra, seed=1)
-    return engine, LLM(**engine_arguments(MODEL, None, config.model.max_length, extra))
+    args, length = config.engine.args, config.model.max_length
+    plain = VllmEngine(MODEL, None, length, args | {"enable_prefix_caching": False}, seed=1)
+    return VllmEngine(MODEL, None, length, args, seed=1), LLM(**engine_arguments(MODEL, None, length, args)), plain
 
 
 def timed(job: JudgeJob, engine: Any) -> tuple[float, Asked]:
@@ -147,18 +150,15 @@ def rate(file: Path, rounds: int) -> None:
     settings = configuration().judge
     job = job_of(file, settings, "rate.jsonl")
     found: dict[str, list[float]] = {"srlm": [], "raw vLLM": [], "srlm, no cached prefix": []}
-    engine, llm = load()
+    engine, llm, plain = load()
     for number in range(rounds):
         seconds, asked = timed(job, engine)
         judgements = len(asked) * settings.samples
         found["srlm"].append(judgements / seconds)
         found["raw vLLM"].append(judgements / raw(llm, asked))
+        seconds, asked = timed(job, plain)
+        found["srlm, no cached prefix"].append(judgements / seconds)
         print(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.1f}/s" for k, v in found.items() if v), flush=True)
-    del engine, llm
-    engine, _ = load(prefix=False)
-    for _ in range(rounds):
-        seconds, asked = timed(job, engine)
-        found["srlm, no cached prefix"].append(len(asked) * settings.samples / seconds)
     middle = {name: statistics.median(values) for name, values in found.items()}
     for name, value in middle.items():
         print(f"{name}: {value:.1f} judgements/s")
