@@ -10,8 +10,8 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py judging.py \
-	launch.py packaging.py rollout.py seed.py train.py train_process.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,choices.py doctor.py encode.py engine.py evaluate.py generate.py init.py iterate.py \
+	judging.py judging_vllm.py launch.py packaging.py rollout.py seed.py train.py train_process.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock

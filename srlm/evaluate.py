@@ -105,10 +105,11 @@ def row_id(row: AnswerEval | JudgeEval) -> str:
 def write_metrics(folder: Path, model: str, config: Config) -> dict[str, Any]:
     """Compute M_t/metrics.json from M_t/eval.jsonl; returns it."""
     rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
+    scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
     metrics = {
         "model": model,
         "min_margin": config.pairs.min_margin,
-        "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)]),
+        "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)], scale.high),
         "answers": answer_metrics(
             [row for row in rows if isinstance(row, AnswerEval)], config.pairs.min_margin, config.pairs.min_judgements
         ),

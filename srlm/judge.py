@@ -40,8 +40,11 @@ class Judge:
     async def score(
         self, messages: Messages, response: str, seed: int, reference: str | None = None
     ) -> list[Judgement]:
-        """The judgements of one response to a conversation: K, or a single one where nothing is sampled."""
-        prompt = self._filled(messages, (response,), seed, reference)
+        """The judgements of one response to a conversation, by a scored rubric."""
+        return await self.ask(self._filled(messages, (response,), seed, reference), seed)
+
+    async def ask(self, prompt: Messages, seed: int) -> list[Judgement]:
+        """The judgements that a ready prompt gets: K, or a single one where nothing is sampled."""
         if self._settings.mode == "expected" and not self._settings.justify:
             return [await self._expected(prompt, Sample("", 0, "stop"))]
         samples = await self._engine.sample(prompt, self._sampling, seed)

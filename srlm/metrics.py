@@ -15,7 +15,7 @@ from srlm.config import PairSettings
 from srlm.pairs import make_pair
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair
 
-TOP_SCORE = 5.0  # of the judge's rubric: what "5-best" is about
+TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
 
 
@@ -30,7 +30,7 @@ def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str
     - pairwise_accuracy: over the pairs of a group whose human scores differ, the share that the model orders alike; a
       tie of the model counts one half, so that a judge who says the same of everything gets .5 and not 0.
       pairwise_interval is its 95% interval (bootstrap by group), tied_pairs the share of pairs that the model ties.
-    - five_best: of the responses with the `top` model score (5), the share that people rank top in their group.
+    - five_best: of the responses with the scale's `top` as model score, the share that people rank top in their group.
     - exact_match: of the groups with every response scored, the share where each pair that people tell apart is ordered
       alike, without a tie.
     - spearman, kendall (tau-b): mean over the groups; a group that the model ties as a whole counts 0.
@@ -51,7 +51,7 @@ def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str
         "pairwise_accuracy": _mean(all_points),
         "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
         "tied_pairs": _mean([float(point == 0.5) for point in all_points]),
-        "five_best": _mean([float(best) for group in groups for best in group.best_of(top)]),
+        "five_best": _mean([float(best) for group in groups for best in group.five_best(top)]),
         "exact_match": _mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
         "spearman": _mean([group.correlation(_spearman) for group in groups]),
         "kendall": _mean([group.correlation(_kendall) for group in groups]),
@@ -75,7 +75,7 @@ class _Group:
         pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
         return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
 
-    def best_of(self, top: float) -> list[bool]:
+    def five_best(self, top: float) -> list[bool]:
         """For each response with the top model score, whether people rank it top."""
         best = max(self.human)
         return [human == best for human, model in zip(self.human, self.model, strict=True) if model == top]
@@ -229,5 +229,5 @@ def _judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
 
 
 def _histogram(scores: Iterable[float]) -> dict[str, int]:
-    """Score (as text, "4" or "4.5") -> count, in order of score."""
-    return {f"{score:g}": count for score, count in sorted(Counter(scores).items())}
+    """Score to the nearest half (as text, "4" or "4.5") -> count, in order of score; expected scores are any number."""
+    return {f"{score:g}": count for score, count in sorted(Counter(round(2 * score) / 2 for score in scores).items())}

@@ -10,6 +10,7 @@ Two rules, both deterministic and both visible to whoever reads the prompt:
 import re
 import unicodedata
 from collections.abc import Collection
+from functools import lru_cache
 
 # Of well-known chat models: for endpoints, whose tokenizer is not at hand.
 _COMMON = """<|im_start|> <|im_end|> <|im_sep|> <|endoftext|> <|endofprompt|> <|begin_of_text|> <|end_of_text|>
@@ -32,7 +33,7 @@ def neutralise(text: str, starts: Collection[str], strings: Collection[str]) -> 
     plain_starts = tuple(plain(start) for start in starts)
     lines = [_escape(line) if plain(line).startswith(plain_starts) else line for line in text.splitlines(keepends=True)]
     text = "".join(lines) if plain_starts else text
-    pattern = _any_of(strings)
+    pattern = _any_of(frozenset(strings))
     while pattern and pattern.search(text):  # breaking one up can lay bare another that overlaps it
         text = pattern.sub(lambda match: f"{match[0][0]}\\{match[0][1:]}", text)
     return text
@@ -40,6 +41,9 @@ def neutralise(text: str, starts: Collection[str], strings: Collection[str]) -> 
 
 def plain(line: str) -> str:
     """What a line looks like at a glance: no white space, no invisible characters, one case, one form of each sign."""
+    visible = "".join(line.split())
+    if visible.isascii() and visible.isprintable():  # nearly always, and many times faster
+        return visible.casefold()
     folded = unicodedata.normalize("NFKC", line).casefold()
     return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Mn"))
 
@@ -49,7 +53,8 @@ def _escape(line: str) -> str:
     return f"{line[: len(line) - len(body)]}\\{body}"
 
 
-def _any_of(strings: Collection[str]) -> re.Pattern[str] | None:
+@lru_cache
+def _any_of(strings: frozenset[str]) -> re.Pattern[str] | None:
     usable = {text for text in strings if len(text.strip()) > 1 and "\\" not in text}
     ordered = sorted(usable, key=lambda text: (-len(text), text))
     return re.compile("|".join(map(re.escape, ordered)), re.IGNORECASE) if ordered else None

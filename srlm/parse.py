@@ -40,16 +40,17 @@ class Reading(NamedTuple):
 
 
 _MARKUP = r"""[\s*_`"'~]"""
-_OPEN = r"""[\s*_`"'(\[<{~]*+"""
+_OPEN = r"""[\s*_`"'(\[<{~$]*+"""
 _AHEAD = r"(?=[-+]?\d)"
-_WORD = r"(?:(?:overall|total|final)[ _-]?)?(?:score|rating|grade)"
+# no part of a longer word or name ("underscore", "clarity_score"); "__Score__" is marked up
+_WORD = r"(?<![^\W_])(?<![^\W_]_)(?:(?:overall|total|final)[ _-]?)?(?:score|rating|grade)(?![^\W_])"
 _INTRODUCED = re.compile(
-    rf"""(?:^(?P<line>[\W_]*+))?                          # the line begins with it, but for markup
-        (?: \b{_WORD}\b {_MARKUP}*+ (?:\([^)\n]{{0,20}}\) {_MARKUP}*+)?
+    rf"""(?:^(?P<line>(?:[^\w\n]|_)*+))?                  # the line begins with it, but for markup
+        (?: {_WORD} {_MARKUP}*+ (?:\([^)\n]{{0,20}}\) {_MARKUP}*+)?
             (?: (?P<prose> \b(?:is|of|would\ be)\b [\s:]*+ (?:an?\s+)?) | [:：=|]\s*>? | [-=]> | [→⇒] )
-          | \b{_WORD}\b [*_]*+ \s [-–—] (?=\s)            # "Score - 4"
-          | \b{_WORD}\b (?=[^\S\n]+\d++(?:[.,]\d++)?+(?:\s*/\s*\d++)?+[\s*_.]*+(?:\n|\Z))   # "Score 4" at a line's end
-          | \b{_WORD}\b [*_]*+ [^\S\n]* (?=\n)            # a heading, the number below
+          | {_WORD} [*_]*+ \s [-–—] (?=\s)            # "Score - 4"
+          | {_WORD} (?=[^\S\n]+\d++(?:[.,]\d++)?+(?:\s*/\s*\d++)?+[\s*_.]*+(?:\n|\Z))   # "Score 4" at a line's end
+          | {_WORD} [*_]*+ [^\S\n]* (?=\n)            # a heading, the number below
           | \[(?:result|score|rating)\] :?
           | <(?:score|rating|grade|result)>
         ) {_OPEN} {_AHEAD}""",
@@ -66,11 +67,11 @@ _FOREIGN = re.compile(
 )
 _BOXED = re.compile(rf"\\boxed\{{\s*{_AHEAD}")
 _NUMBER = re.compile(
-    r"""(?:\d[\d.,\s+*-]*+=\s*)?+                              # points added up: "1 + 1 + 0 = 2"
+    r"""(?:\d[\d.,\s+*-]*+=[\s*_`]*+)?+                              # points added up: "1 + 1 + 0 = 2"
         (?P<number>[-+]?\d++(?:[.,]\d++)?+)
         (?! \s*[-–+*=]\s*\d | \s*(?:to|or|bis)\s+\d | \s+\d+/\d | \.\d )   # a range, a sum, a fraction, a version
         (?: [分点점]점? | (?![\w%]) (?!\s*(?:%|percent)) )
-        [*_`"')\]>}]*+ (?: \s*(?:/|out\ of|von|sur|sobre|de|из)\s*[*_`]* (?P<top>\d+) )?""",
+        [*_`"')\]>}$]*+ (?: \s*(?:/|out\ of|von|sur|sobre|de|из)\s*[*_`]* (?P<top>\d+) )?""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TRAILING = re.compile(r"[\s*_`\"')\]>}.]*(?:\n|\Z)")
@@ -140,7 +141,7 @@ _VERDICT = re.compile(
             {_MARKUP}*+ (?:[:：=]\s*|\bis\b|[-=]>|→)
           | \[(?:result|verdict)\] :?
           | <(?:verdict|winner|result)>
-          | (?=\[\[)
+          | (?<!\[)(?=\[\[)
         ) [\s*_`"'(\[<{{]*+ (?:(?:the\s+)?(?:answer|response|assistant|option|model)\s+)? [*_`"'(\[]*+ {_CHOICE}
         (?![\w'’]) (?!\s+(?:or|and|vs\.?|/)\b|/)""",
     re.IGNORECASE | re.VERBOSE,

@@ -122,11 +122,14 @@ def load_rubric(path: Path) -> Rubric:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no readable rubric ({_why(error)})", "see srlm's own in the prompts folder") from None
     header = _HEADER.match(whole)
+    if header is None and whole.startswith("+++"):
+        raise UserError(f"{path}:1: the header does not end", 'put a line "+++" behind it')
     text = whole[header.end() :] if header else whole
     first_line = whole[: header.end()].count("\n") + 1 if header else 1
     kind = _kind(path, text, first_line)
     settings = _header_settings(path, header[1]) if header else {}
-    scale = _scale(path, settings.get("scale"), text) if kind == "scored" else Scale(0, 1)
+    at = f"{path}:{_line(header[1], 'scale')}" if header and "scale" in settings else f"{path}:1"
+    scale = _scale(at, settings.get("scale"), text) if kind == "scored" else Scale(0, 1)
     return Rubric(path, text.strip(), kind, scale, settings.get("cue", "Score:" if kind == "scored" else "Verdict:"))
 
 
@@ -158,28 +161,33 @@ def _header_settings(path: Path, header: str) -> dict[str, Any]:
         settings = tomllib.loads(header)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
-        number = int(line[1]) + 1 if line else 1
+        number = 1 + (int(line[1]) if line else header.count("\n"))
         raise UserError(f"{path}:{number}: the header is not valid TOML ({error})", "mend that line") from None
     for key in settings:
         if key not in ("scale", "cue"):
-            number = 2 + header[: header.index(key)].count("\n")
-            raise UserError(f"{path}:{number}: unknown key {key} in the header", "known: scale, cue")
+            raise UserError(f"{path}:{_line(header, key)}: unknown key {key} in the header", "known: scale, cue")
     if not isinstance(settings.get("cue", ""), str) or not settings.get("cue", "x").strip():
-        raise UserError(f"{path}:2: cue = {settings['cue']!r} is no text", 'e.g. cue = "Score:"')
+        problem = f"{path}:{_line(header, 'cue')}: cue = {settings['cue']!r} is no text"
+        raise UserError(problem, 'e.g. cue = "Score:"')
     return settings
 
 
-def _scale(path: Path, given: Any, text: str) -> Scale:
+def _line(header: str, key: str) -> int:
+    """The line of a header's key in the file."""
+    return 2 + header[: header.index(key)].count("\n")
+
+
+def _scale(at: str, given: Any, text: str) -> Scale:
     """The header's scale, or else the only range of numbers that the text names."""
     if given is None:
         ranges = {(int(low), int(high)) for low, high in _RANGE.findall(text) if int(low) < int(high)}
         if len(ranges) == 1:
             return Scale(*ranges.pop())
         found = f"names several ranges {sorted(ranges)}" if ranges else "names no range of scores"
-        raise UserError(f"{path}:1: the rubric {found}", 'begin the file with the lines "+++", "scale = [0, 5]", "+++"')
+        raise UserError(f"{at}: the rubric {found}", 'begin the file with the lines "+++", "scale = [0, 5]", "+++"')
     whole = isinstance(given, list) and len(given) == 2 and all(type(end) is int for end in given)
     if not whole or not 0 < given[1] - given[0] <= WIDEST:
-        problem = f"{path}:2: scale = {given!r} is no scale"
+        problem = f"{at}: scale = {given!r} is no scale"
         raise UserError(problem, f"give two whole numbers, e.g. scale = [1, 10]; at most {WIDEST} steps")
     return Scale(*given)
 

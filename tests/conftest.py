@@ -1,15 +1,19 @@
-"""Fixtures of the train step's tests (test_encode, test_train, test_train_process)."""
+"""Settings of all property tests; fixtures of the train step's tests (test_encode, test_train, test_train_process)."""
 
 import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from train_jobs import Make, dpo_rows, make_model, make_tokenizer, sft_rows
 
 from srlm.config import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
+
+hypothesis.settings.register_profile("srlm", deadline=None)  # the machine has other work: seconds prove nothing
+hypothesis.settings.load_profile("srlm")
 
 
 @pytest.fixture(scope="session")

@@ -311,3 +311,47 @@ def test_a_missing_source_of_instructions_shows_before_anything_is_made(tmp_path
                 tmp_path / "r", model=None, ift=None, eft=None, eval_prompts=None, recipe="demo", overrides=settings
             )
     assert not (tmp_path / "r").exists()
+
+
+def test_the_users_rubric_is_checked_and_copied(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("Score it from 0 to 5.\n\n## Talk\n{conversation}\n\n## Reply\n{response}\n\n## Mark\n")
+    init(tmp_path / "run", overrides=[f"judge.rubric={mine}"])
+    run = Run(tmp_path / "run")
+    assert run.config.judge.rubric == "mine.txt"
+    assert sorted(path.name for path in (run.root / "prompts").iterdir()) == [
+        "instruction.txt", "mine.txt", "pairwise.txt",
+    ]  # fmt: skip
+    mine.write_text("changed later")
+    asked = [{"role": "user", "content": "Why?"}]
+    assert run.templates.judge(asked, "So.")[0]["content"].endswith("## Talk\nUser: Why?\n\n## Reply\nSo.\n\n## Mark")
+
+
+def test_a_rubric_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("Score it from 0 to 5.\n{conversation}\n{respnse}\n")
+    assert "mine.txt:3: unknown placeholder {respnse}" in refusal(
+        tmp_path / "r", overrides=[f"judge.rubric={tmp_path / 'mine.txt'}"]
+    )
+    assert "gone.txt" in refusal(tmp_path / "r", overrides=["judge.rubric=gone.txt"])
+    assert "needs {response}" in refusal(tmp_path / "r", overrides=["judge.rubric=pairwise.txt"])
+    assert "{reference}" in refusal(tmp_path / "r", overrides=["judge.rubric=judge_reference.txt"])
+    shutil.copy(PROMPTS / "judge.txt", tmp_path / "instruction.txt")
+    clash = f"judge.rubric={tmp_path / 'instruction.txt'}"
+    assert "two templates are called instruction.txt" in refusal(tmp_path / "r", overrides=[clash])
+
+
+def test_eft_on_another_scale_than_the_rubrics_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path / "r", overrides=["judge.rubric=judge_1_10.txt"], eft=write_tens(tmp_path, "Score: 12"))
+    assert "no score on the rubric's scale" in said
+    init(tmp_path / "ten", overrides=["judge.rubric=judge_1_10.txt"], eft=write_tens(tmp_path, "Score: 9"))
+    assert {row.score for row in read_rows(Run(tmp_path / "ten").seed("eft"), EFTRow)} == {9}
+
+
+def write_tens(folder: Path, judgement: str) -> Path:
+    path = folder / "tens.jsonl"
+    score = int(judgement.split()[-1])
+    rows = [
+        {"prompt": f"Describe Peru {n}.", "response": "Lima.", "judgement": judgement, "score": score} for n in range(8)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

@@ -1,6 +1,7 @@
 """Rollouts on the scripted engine: one durable row each, bounded work, resume."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,32 @@ def test_another_model_writes_the_instructions_and_this_one_answers_them(tmp_pat
     assert all("Write one new task" in messages[0]["content"] for messages, _, _ in writer.asked)
     assert not any("Write one new task" in messages[0]["content"] for messages, _, _ in answerer.asked)
     assert len(rows(run)[1]) == 10
+
+
+def test_in_mode_pairwise_candidates_and_held_out_responses_play_round_robins(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "r")
+    config = run.root / "config.toml"
+    config.write_text(config.read_text().replace('mode = "sampled"', 'mode = "pairwise"'))
+    run = Run(run.root)
+
+    def prefer_the_longer(messages: Messages, seed: int) -> str:
+        text = messages[-1]["content"]
+        if "answer A" not in text:
+            return reply(messages, seed)
+        _, _, a, b, _ = re.split(r"^=== \w+ .*\n", text, flags=re.MULTILINE)
+        return f"Verdict: {'A' if a > b else 'B' if b > a else 'tie'}"
+
+    engine = ScriptedEngine(prefer_the_longer)
+    generate(run, engine)
+    _, rollouts, evaluated = rows(run)
+    for rollout in rollouts:
+        order = sorted(rollout.candidates, key=lambda candidate: candidate.text)
+        assert [candidate.score for candidate in order] == pytest.approx([0, 5 / 3, 10 / 3, 5])
+        assert [len(candidate.judgements) for candidate in order] == [9] * 4  # 3 others, 3 times
+    held_out = {row.id: row for row in evaluated if not isinstance(row, AnswerEval)}
+    groups = [("eft-0", "eft-2", "eft-4"), ("eft-1", "eft-3", "eft-5")]
+    for group in groups:
+        scores = [sum(j.score for j in held_out[name].judgements) / len(held_out[name].judgements) for name in group]
+        assert scores == pytest.approx([0, 2.5, 5])
+    asked = sum("answer A" in messages[0]["content"] for messages, _, _ in engine.asked)
+    assert asked == 2 * (14 * 6 + 2 * 3)  # each pair once, in both orders

@@ -166,3 +166,29 @@ def test_the_only_or_the_latest_run_is_found(tmp_path: Path) -> None:
     latest = bare_run(tmp_path / "two")
     found, how = find_run(None, tmp_path)
     assert (found.root, how) == (latest.root, "the latest of 2 runs")
+
+
+def test_settings_that_a_run_never_knew_count_as_their_defaults(tmp_path: Path) -> None:
+    """A run that was made before a setting existed stays valid, and changes with the setting."""
+    run = finished_run(tmp_path / "r")
+    for stage in run.record.stages.values():
+        stage.settings = {key: value for key, value in stage.settings.items() if key != "judge.mode"}
+    del run.record.settings["judge.mode"]
+    run.save()
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    assert check_plan(Run(run.root), 3) == []
+    run = change(run, 'mode = "sampled"', 'mode = "expected"')
+    with pytest.raises(UserError, match=r'judge.mode was "sampled", is "expected"'):
+        check_plan(run, 3)
+
+
+def test_the_pairwise_rubric_is_an_input_of_judging_in_mode_pairwise_only(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    path = run.root / "prompts" / "pairwise.txt"
+    path.write_text(path.read_text() + "\nBe strict.")
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    run = change(bare_run(tmp_path / "p"), 'mode = "sampled"', 'mode = "pairwise"')
+    run.begin(stages_of(1)[0])
+    path = run.root / "prompts" / "pairwise.txt"
+    path.write_text(path.read_text() + "\nBe strict.")
+    assert states(Run(run.root), 1)["M0/eval"] == "stale"

@@ -31,7 +31,7 @@ def make_tokenizer(template: str | None = CHATML, eos: str | None = "<|eos|>") -
     )
 
 
-def make_model(folder: Path, tokenizer: Any, dtype: str = "float32") -> Path:
+def make_model(folder: Path, tokenizer: Any, dtype: str = "float32", hidden_size: int = 32) -> Path:
     """A random Llama of a few thousand parameters with `tokenizer`, saved into `folder`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -40,7 +40,7 @@ def make_model(folder: Path, tokenizer: Any, dtype: str = "float32") -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,

@@ -41,8 +41,16 @@ class Engine(Protocol):
     async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
         """Log-probability of each choice as what continues an assistant's turn that begins with `prefix`.
 
-        A choice that ends in a digit ends there: "1" has nothing of the probability of "10". No sampling setting
-        applies. -inf is possible; None when the prompt does not fit the context. `prefix` ends in no white space (put
-        it in front of the choices, where most tokenizers have it).
+        Of numbers among the choices each one ends where it ends: "1" has nothing of the probability of "10" when that
+        is a choice, too (see `may_go_on`). No sampling setting applies. -inf is possible; None when the prompt does not
+        fit the context. `prefix` ends in no white space: it goes in front of the choices, where tokenizers have it.
         """
         ...
+
+
+def may_go_on(choices: list[str]) -> list[bool]:
+    """For each choice whether another one is the same number with more digits: its end is then part of it."""
+    return [
+        any(len(other) > len(choice) and other.startswith(choice) and other[len(choice)].isdigit() for other in choices)
+        for choice in choices
+    ]

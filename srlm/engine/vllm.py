@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from srlm.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
-from srlm.engine import Sample, Sampling
+from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
 from srlm.records import Messages
@@ -119,15 +119,12 @@ class VllmEngine:
         head: Any = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, **CHAT_OPTIONS
         )
-        bare, *paths = (self._ids(head + prefix + choice) for choice in ["", *choices])
+        texts = [head + prefix + choice for choice in ["", *choices]]
+        bare, *paths = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         if max(map(len, paths)) >= self._max_length:
             return None
-        numbers = [choice[-1:].isdigit() for choice in choices]
-        return await log_probabilities(paths, common_start([bare, *paths]), numbers, self._digits, self._next_tokens)
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        start = common_start([bare, *paths])
+        return await log_probabilities(paths, start, may_go_on(choices), self._digits, self._next_tokens)
 
     @cached_property
     def _digits(self) -> list[int]:

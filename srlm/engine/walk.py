@@ -15,8 +15,8 @@ async def log_probabilities(
 ) -> list[float]:
     """Log-probability of each path's tokens from `start` on; before it all paths are the same.
 
-    A path that ends a number (`numbers`) ends it there: the probability of the tokens in `digits` behind it does not
-    count. For improbable numbers that is left out (`UNASKED`), which adds less than 0.001 to their probability.
+    A path whose number could go on (`numbers`) ends it there: the probability of the tokens in `digits` behind it does
+    not count. For improbable numbers that is left out (`UNASKED`), which adds less than 0.001 to their probability.
     """
     found = [-math.inf] * len(paths)
 
