@@ -6,7 +6,7 @@ when it is complete. A restart owes only the rows that are missing.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -14,7 +14,7 @@ from srlm.config import RolloutSettings
 from srlm.engine import Engine, Sampling
 from srlm.judge import Judge
 from srlm.records import Candidate, Messages, Rollout
-from srlm.store import Appender, seed_of
+from srlm.store import seed_of
 
 
 async def roll_out(
@@ -47,8 +47,16 @@ async def judge_candidates(judge: Judge, rollout: Rollout, seed: int) -> Rollout
     return rollout.model_copy(update={"candidates": candidates})
 
 
+class Rows(Protocol):
+    """Where finished rows go, as a rule an `Appender`."""
+
+    def append(self, row: BaseModel, /) -> None:
+        """Take one row."""
+        ...
+
+
 async def work_on(
-    items: AsyncIterator[Any], work: Callable[[Any], Awaitable[BaseModel]], slots: asyncio.Semaphore, file: Appender
+    items: AsyncIterator[Any], work: Callable[[Any], Awaitable[BaseModel]], slots: asyncio.Semaphore, file: Rows
 ) -> None:
     """Append `await work(item)` for each item, holding one of the `slots` from its start until its row is on disk."""
 

@@ -118,9 +118,13 @@ class Appender:
 
     def append(self, row: BaseModel | dict[str, Any]) -> None:
         """Make one row durable. Raises OSError (disk full) before the row counts; a part written is cut off."""
+        self.append_all([row])
+
+    def append_all(self, rows: Iterable[BaseModel | dict[str, Any]]) -> None:
+        """Make rows durable together, at the price of one."""
         end = self._file.tell()
         try:
-            self._file.write(_line(row).encode())
+            self._file.write("".join(map(_line, rows)).encode())
             self._file.flush()
             os.fdatasync(self._file.fileno())
         except OSError:
