@@ -107,7 +107,9 @@ def test_what_eft_was_built_from_makes_it_stale(tmp_path: Path) -> None:
     states = {item.stage.name: item.state for item in make_plan(Run(run.root), 1)}
     assert states["baseline/judge"] == "stale"
     assert states["baseline/train"] == "done"
-    with pytest.raises(UserError, match="--redo baseline/judge"):
+    with pytest.raises(
+        UserError, match=r"baseline/judge was made from something else: seed/ranked changed.*--redo stale"
+    ):
         check_plan(Run(run.root), 1)
     anew = {stage.name for stage in run.made_from("baseline")}
     assert anew >= {"baseline/train", "baseline/judge", "baseline/eft", "M1/train", "M1/eval"}

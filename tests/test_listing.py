@@ -119,7 +119,7 @@ class TestShapes:
 
     def test_tokens_are_those_of_all_rows(self, run: Run) -> None:
         tokens = survey(run, 1)["tokens"]
-        assert tokens["eval"] == 2 * 2 * (4 + 5) + 4 * 5
+        assert tokens["eval"] == 2 * 2 * (4 + 5) + 4 * 5 + 5  # answers, held-out responses, a canary
         assert tokens["aift"] == ROWS * 3 * (9 + 7 + 3)
 
     def test_unparsed_are_counted_beside_the_scores(self, run: Run) -> None:

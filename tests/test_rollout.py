@@ -188,7 +188,8 @@ def test_in_mode_pairwise_candidates_and_held_out_responses_play_round_robins(tm
         scores = [sum(j.score for j in held_out[name].judgements) / len(held_out[name].judgements) for name in group]
         assert scores == pytest.approx([0, 2.5, 5])
     asked = sum("answer A" in messages[0]["content"] for messages, _, _ in engine.asked)
-    assert asked == 2 * (14 * 6 + 2 * 3)  # each pair once, in both orders
+    canaries = 4 * 6 * 4  # each of six against the four answers, on four prompts
+    assert asked == 2 * (14 * 6 + 2 * 3 + canaries)  # each pair once, in both orders
 
 
 def other_models(run: Run) -> list[list[Rollout]]:
