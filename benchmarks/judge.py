@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.child import set_environment
-from srlm.config import Config, JudgeSettings, load_recipe, parse_config
+from srlm.config import load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
 from srlm.judging.__main__ import IN_FLIGHT, judge_rows
@@ -32,6 +32,7 @@ from srlm.judging.job import Judged, JudgeJob, LocalModel
 from srlm.metrics import judge_metrics
 from srlm.packaged import DEMO, PROMPTS
 from srlm.records import JudgeEval, Messages
+from srlm.settings import Config, JudgeSettings
 from srlm.store import digest, read_rows, write_rows
 
 MODEL = str(DEMO / "base")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.child import set_environment
-from srlm.config import Config, load_recipe, parse_config
+from srlm.config import load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
 from srlm.judge import make_judge
@@ -25,6 +25,7 @@ from srlm.packaged import DEMO, PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Messages, PromptRow, Rollout
 from srlm.rollout import roll_out, work_on
+from srlm.settings import Config
 from srlm.store import Appender
 
 

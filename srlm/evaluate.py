@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from srlm.canaries import canary_rows
-from srlm.config import Config
 from srlm.engine import Engine
 from srlm.errors import UserError
 from srlm.judge import make_judge
@@ -34,6 +33,7 @@ from srlm.records import (
     Rollout,
 )
 from srlm.rollout import answer, roll_out
+from srlm.settings import Config
 from srlm.store import read_json, read_rows, seed_of, write_json
 
 Grader = Callable[[Messages, str], dict[str, float] | None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srlm.config import GateCheck, GateSettings, JudgeSettings
+from srlm.settings import GateCheck, GateSettings, JudgeSettings
 
 
 @dataclass(frozen=True)

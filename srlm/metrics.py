@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from srlm.config import PairSettings
 from srlm.pairs import make_pair
 from srlm.records import (
     AnswerEval,
@@ -24,6 +23,7 @@ from srlm.records import (
     PreferencePair,
     Rollout,
 )
+from srlm.settings import PairSettings
 
 TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width

@@ -8,8 +8,8 @@ answer from an earlier model (Temporal Self-Rewarding, 2508.06026), agreement wi
 import itertools
 from collections.abc import Mapping, Sequence
 
-from srlm.config import PairSettings
 from srlm.records import Candidate, PreferencePair, Rollout
+from srlm.settings import PairSettings
 
 ROUNDING = 1e-9  # a score on the edge of a tier, computed in floats, lies in it
 

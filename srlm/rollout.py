@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from srlm.config import RolloutSettings
 from srlm.engine import Engine, Sampling
 from srlm.judge import Judge
 from srlm.records import Candidate, Messages, Rollout
+from srlm.settings import RolloutSettings
 from srlm.store import seed_of
 
 

@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from srlm.config import DEFAULTS, FORMAT, Config, PairSettings, flat, load_config
+from srlm.config import DEFAULTS, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
+from srlm.settings import FORMAT, Config, PairSettings
 from srlm.store import digest, file_digest, read_json, write_json
 
 SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"

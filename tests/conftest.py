@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from train_jobs import Make, dpo_rows, make_model, make_tokenizer, sft_rows
 
-from srlm.config import DPOSettings, SFTSettings, TrainSettings
+from srlm.settings import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlm.config import Config, apply_overrides, flat, known_keys, load_config, parse_config, to_toml
+from srlm.config import apply_overrides, flat, known_keys, load_config, parse_config, to_toml
 from srlm.errors import UserError
+from srlm.settings import Config
 
 BASE = {"model": {"path": "m"}}
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from run_folder import finished_run
 
-from srlm.config import GateSettings, JudgeSettings
 from srlm.errors import StageError
 from srlm.gate import check_judge, ways_on
 from srlm.iterate import Iteration
 from srlm.metrics import agreement, entropy, judging_metrics
 from srlm.records import Candidate, Judgement, Rollout
 from srlm.run import Run
+from srlm.settings import GateSettings, JudgeSettings
 from srlm.store import read_json, write_json
 
 HEALTHY: dict[str, Any] = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from srlm.config import InstructionSettings
 from srlm.engine.scripted import ScriptedEngine
 from srlm.instructions import InstructionFilter, InstructionWriter, clean, first_user_turn, instructions_from_file
 from srlm.packaged import PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Instruction
+from srlm.settings import InstructionSettings
 from srlm.similarity import Pool
 from srlm.store import Appender, read_rows
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlm.config import JudgeSettings
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
@@ -18,6 +17,7 @@ from srlm.packaged import PROMPTS
 from srlm.prompts import Templates
 from srlm.records import Candidate, Comparison, Judgement, Messages
 from srlm.rubric import load_rubric
+from srlm.settings import JudgeSettings
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from srlm.config import PairSettings
 from srlm.metrics import (
     answer_metrics,
     bootstrap_interval,
@@ -15,6 +14,7 @@ from srlm.metrics import (
     pair_counts,
 )
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
+from srlm.settings import PairSettings
 
 ASK = [{"role": "user", "content": "Why?"}]
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlm.config import PairSettings
 from srlm.pairs import consistency, make_pair, make_pairs, rank_agreement
 from srlm.records import Candidate, Judgement, PreferencePair, Rollout
+from srlm.settings import PairSettings
 
 
 def candidate(text: str, *scores: float | None, finish: str = "stop") -> Candidate:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from run_folder import bare_run, finished_run
 
-from srlm.config import PairSettings
 from srlm.errors import UserError
 from srlm.plan import check_plan, make_plan
 from srlm.run import Run, find_run, stages_of
+from srlm.settings import PairSettings
 
 
 def states(run: Run, n: int) -> dict[str, str]:

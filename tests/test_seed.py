@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from srlm.config import DataSettings
 from srlm.errors import UserError
 from srlm.records import EFTRow, IFTRow, PromptRow
 from srlm.seed.read import NO_SCORE, OTHER_SCORE, drop, read_eft, read_ift, read_prompts
 from srlm.seed.split import Seeds, Split, prompt_key, split
+from srlm.settings import DataSettings
 
 
 def user(text: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from srlm.config import BaselineSettings
 from srlm.parse import parse_score
 from srlm.records import JudgeEval, Judgement, RatedRow
 from srlm.seed.select import (
@@ -21,6 +20,7 @@ from srlm.seed.select import (
     select,
     shortage,
 )
+from srlm.settings import BaselineSettings
 
 Scores = list[float | None]
 

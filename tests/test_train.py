@@ -25,8 +25,8 @@ from train_jobs import (
 )
 
 from srlm.chat import end_of_turn_ids
-from srlm.config import LoraSettings
 from srlm.errors import UserError
+from srlm.settings import LoraSettings
 from srlm.train import checkpoints
 from srlm.train.job import TrainJob, batch_plan
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from srlm.config import JudgeSettings
 from srlm.judging.columns import Columns
 from srlm.parse import Scale
 from srlm.records import Judgement, Messages, Record
 from srlm.rubric import Rubric
+from srlm.settings import JudgeSettings
 
 
 class LocalModel(Record):

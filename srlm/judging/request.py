@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srlm.config import Config, apply_overrides, load_config, load_recipe, parse_config
+from srlm.config import apply_overrides, load_config, load_recipe, parse_config
 from srlm.console import say
 from srlm.errors import UserError
 from srlm.judging.columns import Columns
@@ -14,6 +14,7 @@ from srlm.packaged import PROMPTS
 from srlm.parse import Scale
 from srlm.rubric import WIDEST, load_rubric
 from srlm.run import Run, find_run
+from srlm.settings import Config
 
 STDIN = "-"
 

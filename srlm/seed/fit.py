@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from srlm.config import Config
 from srlm.errors import UserError
 from srlm.model_check import CheckedModel
 from srlm.prompts import Templates
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
 from srlm.seed.read import Dropped, R, Read, drop
 from srlm.seed.split import Seeds
+from srlm.settings import Config
 
 OVERLONG = "does not fit the context"
 

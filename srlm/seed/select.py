@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from srlm.config import BaselineSettings
 from srlm.metrics import histogram, judge_metrics
 from srlm.records import EFTRow, JudgeEval, Judgement, RatedRow
+from srlm.settings import BaselineSettings
 from srlm.store import seed_of
 
 RULE = (

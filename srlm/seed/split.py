@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from srlm.config import DataSettings
 from srlm.errors import UserError
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
 from srlm.seed.rated import rated
 from srlm.seed.read import Dropped, drop
+from srlm.settings import DataSettings
 from srlm.store import digest, seed_of
 
 MOST_OF_IFT = 5  # at most one in so many IFT prompts becomes an evaluation prompt

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from srlm.config import DPOSettings
 from srlm.errors import UserError
+from srlm.settings import DPOSettings
 from srlm.train.job import TrainJob, batch_plan
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package

@@ -6,8 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from srlm.config import DPOSettings, SFTSettings, TrainSettings, flat
+from srlm.config import flat
 from srlm.errors import UserError
+from srlm.settings import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import digest, file_digest
 
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from srlm.chat import end_of_turn_ids, ensure_chat_template
-from srlm.config import LoraSettings
 from srlm.errors import UserError
+from srlm.settings import LoraSettings
 from srlm.store import write_json
 from srlm.train.checkpoints import flush
 from srlm.train.job import TrainJob
