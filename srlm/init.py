@@ -67,7 +67,7 @@ class Sources:
             ),
             **({"`srlm seed eft`": True} if self.eft_only else {}),
             "--recipe": self.recipe,
-            "--set": list(self.overrides),
+            "--set": [_override_content(override) for override in self.overrides],
         }
 
     def check(self) -> None:
@@ -328,6 +328,15 @@ def _content(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}", "check the path") from None
+
+
+def _override_content(override: str) -> str:
+    """An override by what it stands for: of a file of the user's, the content counts and not the name."""
+    key, _, value = override.partition("=")
+    path = Path(value.strip().strip("\"'")).expanduser()
+    if key.strip() not in ("judge.rubric", "judge.pairwise_rubric", "instructions.path") or not path.is_file():
+        return override
+    return f"{key.strip()}={_content(path)}"
 
 
 def _model_digest(model: str) -> str:

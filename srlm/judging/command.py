@@ -72,6 +72,7 @@ def _input_file(file: str) -> Iterator[Path]:
         yield Path(file)
         return
     with tempfile.TemporaryDirectory(prefix="srlm-stdin-") as folder:
+        say("Reading standard input to its end: all rows are checked before the model is loaded")
         path = Path(folder) / "stdin.jsonl"
         with path.open("wb") as spool:
             shutil.copyfileobj(sys.stdin.buffer, spool)

@@ -125,6 +125,7 @@ def print_model(data: dict[str, Any]) -> None:
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
+    _print_figures("Judge, on its answers to new instructions, and their pairs", _at(data, "metrics", "aift"))
     _print_gate(_at(data, "metrics", "gate"))
     _print_lengths(data["lengths"])
     aift = data["aift"] or {}
@@ -204,6 +205,8 @@ def _print_gate(gate: dict[str, Any] | None) -> None:
     heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
     for finding in gate["findings"]:
         line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
+    if gate.get("unmeasured"):  # of an earlier version: not known
+        line(f"not measured, so not checked: {', '.join(gate['unmeasured'])}")
 
 
 def _print_answer(row: dict[str, Any]) -> None:
