@@ -144,9 +144,11 @@ def _canaries(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     """Why the run stops before M_{t+1} is trained, and what the user can do, as commands."""
-    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"]
+    sampled = judge.mode != "expected" or judge.justify
+    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"] if sampled else []
     ways += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
-    ways += [f"another rubric ({root}/prompts/{judge.rubric})"]
+    rubric = judge.pairwise_rubric if judge.mode == "pairwise" else judge.rubric
+    ways += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (
         f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "

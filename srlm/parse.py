@@ -77,7 +77,7 @@ _NUMBER = re.compile(
 )
 _TRAILING = re.compile(r"[\s*_`\"')\]>}.]*(?:\n|\Z)")
 _QUOTES = "\"'`“”„‘’«»「」"
-_CLOSING = re.compile(rf"[*_.\\]{{0,3}}[{_QUOTES}]")
+_CLOSING = re.compile(rf"[*_.\\\])]{{0,3}}[{_QUOTES}]")
 
 
 def read_score(text: str, scale: Scale = DEFAULT_SCALE) -> Reading:

@@ -93,7 +93,9 @@ def _gate(model: dict[str, Any]) -> str:
     if gate is None:
         return NOTHING
     names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
-    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    words = ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    unseen = len(gate.get("unmeasured", []))  # of an earlier version: not known
+    return words + (f" ({unseen} not measured)" if unseen else "")
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
@@ -205,7 +207,7 @@ def _print_gate(gate: dict[str, Any] | None) -> None:
     heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
     for finding in gate["findings"]:
         line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
-    if gate.get("unmeasured"):  # of an earlier version: not known
+    if gate.get("unmeasured"):
         line(f"not measured, so not checked: {', '.join(gate['unmeasured'])}")
 
 
