@@ -84,7 +84,11 @@ class TestGate:
         run = finished_run(tmp_path)
         path = run.folder(1) / "metrics.json"
         canaries = {"median": 4.0, "scores": {"empty": 0.25, "score": 4.5}, "passed": {"score": 4.5}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"canaries": canaries, "gate": gate}))
+        path.write_text(
+            json.dumps(
+                json.loads(path.read_text()) | {"canaries": canaries, "aift": {"score_entropy": 1.25}, "gate": gate}
+            )
+        )
         return shown(run, capsys, model)
 
     FOUND = {"check": "ties", "saw": "ties: 90%", "limit": "gate.max_tie_rate", "means": "no use", "waived": True}
@@ -104,6 +108,7 @@ class TestGate:
         text = self.shown(tmp_path, capsys, "M1", accepted=False, findings=[self.FOUND], unmeasured=["canaries"])
         assert "not measured, so not checked: canaries" in text
         assert "ties: 90% (gate.max_tie_rate): no use [waived]" in text
+        assert row_of(text, "score entropy") == ["1.25"]
         canaries = text.partition("Canaries")[2]
         assert row_of(canaries, "median") == ["4"]
         assert row_of(canaries, "empty") == ["0.25"]

@@ -127,7 +127,9 @@ def print_model(data: dict[str, Any]) -> None:
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
-    _print_figures("Judge, on its answers to new instructions, and their pairs", _at(data, "metrics", "aift"))
+    pairs = (data["aift"] or {}).get("pairs") or {}  # has a table of its own
+    judged = {name: value for name, value in (_at(data, "metrics", "aift") or {}).items() if name not in pairs}
+    _print_figures("Judge, on its answers to new instructions", judged)
     _print_gate(_at(data, "metrics", "gate"))
     _print_lengths(data["lengths"])
     aift = data["aift"] or {}
