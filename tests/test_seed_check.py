@@ -273,4 +273,5 @@ def test_repeated_responses_are_told(tmp_path: Path) -> None:
     answers = [{"text": "a", "human": 1}, {"text": "a", "human": 2}, {"text": "b", "human": 0}]
     row = {"messages": [{"role": "user", "content": "Say a letter now."}], "responses": answers}
     found = only(check(jsonl(tmp_path / "ranked.jsonl", [row])), "repeated response")
-    assert found.count == 1 and not found.harms
+    assert found.count == 1
+    assert not found.harms
