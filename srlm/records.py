@@ -58,6 +58,14 @@ class RankedRow(Record):
     responses: list[RankedResponse]
 
 
+class LeftOut(Record):
+    """One thing of a seed source that was left out: a row of dropped.jsonl."""
+
+    where: str
+    what: str  # row, prompt or answer
+    reason: str
+
+
 class RatedRow(Record):
     """One response and what people gave it: a row of seed/held_out_eft.jsonl and of seed/ranked.jsonl.
 
