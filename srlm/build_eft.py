@@ -41,8 +41,6 @@ def make_eft(out: Path, given: Sources) -> None:
     Raises UserError where one of the files holds anything else, and whatever `init_run` and `iterate.build_eft` raise.
     """
     output = Output(out)
-    if out.suffix != ".jsonl":
-        raise UserError(f"--out {out}: EFT is written as JSONL", "name a file that ends with .jsonl")
     taken = [path for path in (output.held_out, out) if path.exists()]
     if taken and not _finished(output.work):
         raise UserError(f"{taken[0]} is already there", "name another --out, or move it away")

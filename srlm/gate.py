@@ -91,10 +91,24 @@ def check_judge(metrics: dict[str, Any], previous: dict[str, Any] | None, settin
     """What speaks against training on what this model judged; waived findings are among it, and marked.
 
     `metrics` is M_t's metrics.json, `previous` that of M_{t-1}. A figure that is not defined (agreement with a single
-    judgement each, say) is no finding, but the parse rate: without any judgement there is nothing to train on.
+    judgement each, say) is no finding (see `unmeasured`), but the parse rate: without any judgement there is nothing
+    to train on.
     """
     found = [*_bounds(metrics, settings), *_drop(metrics, previous, settings), *_canaries(metrics)]
     return [Finding(f.check, f.saw, f.limit, f.means, f.check in settings.waive) for f in found]
+
+
+def unmeasured(metrics: dict[str, Any]) -> list[str]:
+    """What the gate cannot look at, in words: figures that are not defined, canaries that were not judged or read."""
+    found = [
+        bound.name
+        for bound in BOUNDS
+        if metrics.get(bound.path[0], {}).get(bound.path[1], None if bound.check != "consistency" else 0) is None
+    ]
+    canaries = metrics.get("canaries")
+    if canaries is None or canaries["median"] is None:
+        return [*found, "canaries"]
+    return [*found, *(f"the canary {name!r}" for name, score in canaries["scores"].items() if score is None)]
 
 
 def _bounds(metrics: dict[str, Any], settings: GateSettings) -> Iterator[Finding]:
@@ -130,9 +144,11 @@ def _canaries(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     """Why the run stops before M_{t+1} is trained, and what the user can do, as commands."""
-    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"]
+    sampled = judge.mode != "expected" or judge.justify
+    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"] if sampled else []
     ways += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
-    ways += [f"another rubric ({root}/prompts/{judge.rubric})"]
+    rubric = judge.pairwise_rubric if judge.mode == "pairwise" else judge.rubric
+    ways += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (
         f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "

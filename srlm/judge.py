@@ -129,6 +129,8 @@ class Judge:
             return sampled.model_copy(update={"score": None, "finish": "overlong"})
         likely = [math.exp(log) for log in logs]
         total = math.fsum(likely)
+        if math.isnan(total):  # a broken model: no score, and nothing that a row could not hold
+            return sampled.model_copy(update={"score": None})
         outside = max(0.0, 1 - total)
         shares = [value / total for value in likely] if total else None
         return sampled.model_copy(

@@ -40,14 +40,16 @@ class Watch:
             if self.path.stat().st_size < self._offset:  # a resumed trainer cuts its log back to the checkpoint
                 self._offset = self.done = 0
             file.seek(self._offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
-            if newline:
-                self._offset += len(whole) + 1
-                lines = whole.split(b"\n")
-                self.done += len(lines)
-                if self.steps:
-                    last = json.loads(lines[-1])
-                    self.done, self.total = last["step"], last["total_steps"]
+            last = b""
+            for line in file:  # line by line: on a rerun all that was made before is new
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self.done += 1
+                last = line
+            if last and self.steps:
+                row = json.loads(last)
+                self.done, self.total = row["step"], row["total_steps"]
 
 
 def hear_sigterm() -> None:

@@ -21,6 +21,8 @@ _COMMON = """<|im_start|> <|im_end|> <|im_sep|> <|endoftext|> <|endofprompt|> <|
     <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜>
     <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|>
     <|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|>"""
+_UNSEEN = ("Cf", "Cc", "Mn", "Me")  # categories: format, control, marks that join the character before
+_BLANK = "\u115f\u1160\u2800"  # letters and signs that are drawn as nothing
 COMMON_CONTROLS = frozenset(_COMMON.split())
 
 
@@ -45,7 +47,7 @@ def plain(line: str) -> str:
     if visible.isascii() and visible.isprintable():  # nearly always, and many times faster
         return visible.casefold()
     folded = unicodedata.normalize("NFKC", line).casefold()
-    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Mn"))
+    return "".join(c for c in folded if not (c.isspace() or c in _BLANK or unicodedata.category(c) in _UNSEEN))
 
 
 def _escape(line: str) -> str:

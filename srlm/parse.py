@@ -8,7 +8,8 @@ The policy of `read_score`, each kind with examples in tests/judge_replies.py:
 2. Where nothing of that is found: such a word in another language ("Puntuación: 4", "评分：4"); else a number that is
    all of the first or the last line ("4", "**4/5**"), or boxed.
 3. The last one counts, also when it is no usable number, since what comes before may quote the rubric or weigh
-   other scores. But talk of scores ("a score of 5 would need more") after a line that begins with "Score:" is talk.
+   other scores. But talk of scores ("a score of 5 would need more") behind a line that begins with "Score:" is talk,
+   and what stands in quotation marks in the middle of a line (it ends with "Score: 5") is not the judge's.
 4. Usable is a numeral on the rubric's scale, whole or decimal; "/ N" or "out of N" must name the scale's top. Points
    added up count by their sum ("1 + 1 + 0 = 2"). No score: numbers in words, ranges ("3-4", "3 or 4"), percentages,
    another scale, anything off the scale.
@@ -75,6 +76,8 @@ _NUMBER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _TRAILING = re.compile(r"[\s*_`\"')\]>}.]*(?:\n|\Z)")
+_QUOTES = "\"'`“”„‘’«»「」"
+_CLOSING = re.compile(rf"[*_.\\\])]{{0,3}}[{_QUOTES}]")
 
 
 def read_score(text: str, scale: Scale = DEFAULT_SCALE) -> Reading:
@@ -94,7 +97,8 @@ def parse_score(text: str, scale: Scale = DEFAULT_SCALE) -> float | None:
 
 def _introduced(text: str) -> list[int]:
     """Where numbers begin that a word or a tag introduces, in order."""
-    found = [match for match in _INTRODUCED.finditer(text) if _on_its_line(text, match)]
+    matches = _INTRODUCED.finditer(text)
+    found = [match for match in matches if _on_its_line(text, match) and not _in_quotes(text, match)]
     lines = [i for i, m in enumerate(found) if m["line"] is not None and m["prose"] is None]
     last = lines[-1] if lines else len(found)
     return [m.end() for i, m in enumerate(found) if i <= last or m["prose"] is None]
@@ -106,6 +110,25 @@ def _on_its_line(text: str, match: re.Match[str]) -> bool:
         return True
     number = _NUMBER.match(text, match.end())
     return number is not None and _TRAILING.match(text, number.end()) is not None
+
+
+def _in_quotes(text: str, match: re.Match[str]) -> bool:
+    """Whether word and number are quoted in a line that says more, as in: it ends with "Score: 5"."""
+    number = _NUMBER.match(text, match.end())
+    if number is None:
+        return False
+    end = number.end("number" if number["top"] is None else "top")
+    return _is_quotation(text, max(match.start(), match.end("line")), end)
+
+
+def _is_quotation(text: str, start: int, end: int) -> bool:
+    """Whether text[start:end] stands in quotation marks with words beside it; in JSON there are marks within, too."""
+    if not text[max(0, start - 4) : start].rstrip("*_").endswith(tuple(_QUOTES)) or not _CLOSING.match(text, end):
+        return False
+    if any(mark in text[start:end] for mark in _QUOTES):
+        return False
+    before, after = text[max(0, start - 200) : start], text[end : end + 200]  # a line can be very long
+    return any(map(str.isalnum, before.rpartition("\n")[2] + after.partition("\n")[0]))
 
 
 def _bare(text: str) -> list[int]:
@@ -165,7 +188,8 @@ def read_verdict(text: str) -> Verdict:
 
     "C", "draw", "equal", "both" and "neither" are ties; "A or B" is no verdict.
     """
-    found = [match["choice"] for match in _VERDICT.finditer(text)]
+    matches = _VERDICT.finditer(text)
+    found = [match["choice"] for match in matches if not _is_quotation(text, match.start(), match.end())]
     if not found and text.strip():
         only = _ONLY.fullmatch(text.strip().splitlines()[-1])
         found = [only["choice"]] if only else []

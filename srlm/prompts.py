@@ -52,6 +52,10 @@ def _of_kind(rubric: Rubric, kind: str) -> Rubric:
     if rubric.kind != kind:
         fix = {"scored": "judge.rubric needs {response}", "pairwise": "judge.pairwise_rubric needs {response_a}, ..."}
         raise UserError(f"{rubric.path}: a {rubric.kind} rubric where a {kind} one is needed", fix[kind])
+    if rubric.needs_reference:
+        raise UserError(
+            f"{rubric.path}: a run has no references for {{reference}}", "use it with `srlm judge --reference COL`"
+        )
     return rubric
 
 

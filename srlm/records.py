@@ -3,6 +3,7 @@
 Every record carries its `id`; rows are joined by id and never by position.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,14 @@ class RankedRow(Record):
     id: str
     messages: Messages
     responses: list[RankedResponse]
+
+
+class LeftOut(Record):
+    """One thing of a seed source that was left out: a row of dropped.jsonl."""
+
+    where: str
+    what: str  # row, prompt or answer
+    reason: str
 
 
 class RatedRow(Record):
@@ -132,7 +141,8 @@ class Candidate(Record):
     @property
     def score(self) -> float | None:
         """Mean of the valid judgements, on the rubric's scale; None without any."""
-        return sum(self.valid) / len(self.valid) if self.valid else None
+        # fsum: the same scores in another order have the same mean, so that a tie stays one
+        return math.fsum(self.valid) / len(self.valid) if self.valid else None
 
 
 class Rollout(Record):

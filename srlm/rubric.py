@@ -100,7 +100,9 @@ class Rubric:
         return tuple(dict.fromkeys(text for text in kept if sum(map(str.isalnum, text)) >= 3))
 
     def _neutral(self, text: str, controls: Collection[str], starts: tuple[str, ...] = ()) -> str:
-        return neutralise(text, (*self.markers, *self._heading_marks, *starts), (*self.markers, *controls))
+        # a single word is a delimiter on a line of its own; within a line it is a word ("the answer is")
+        anywhere = [marker for marker in self.markers if not marker.isalpha()]
+        return neutralise(text, (*self.markers, *self._heading_marks, *starts), (*anywhere, *controls))
 
     @cached_property
     def _heading_marks(self) -> tuple[str, ...]:

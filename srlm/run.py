@@ -328,13 +328,17 @@ class Run:
         return changed
 
     def accepts(self, model: str, findings: Sequence[Any], now_accepted: bool) -> bool:
-        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded."""
-        pairs, checks = self.record.stages[f"{model}/pairs"].digest, {finding.check for finding in findings}
-        if any(old["pairs"] == pairs and checks <= {*old["checks"]} for old in self.record.accepted):
+        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded.
+
+        Pairs go by content and findings by their figures: made anew by the same settings, they may be others.
+        """
+        pairs = file_digest(self.aift(model_number(model)) / "pairs.jsonl")
+        saw = [str(finding) for finding in findings]
+        if any(old["pairs"] == pairs and {*saw} <= {*old["findings"]} for old in self.record.accepted):
             return True
         if now_accepted:
-            saw = [str(finding) for finding in findings]
-            entry = {"time": now(), "model": model, "pairs": pairs, "checks": sorted(checks), "findings": saw}
+            checks = sorted({finding.check for finding in findings})
+            entry = {"time": now(), "model": model, "pairs": pairs, "checks": checks, "findings": saw}
             self.record.accepted.append(entry)
             self.save()
         return now_accepted

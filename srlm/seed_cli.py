@@ -31,7 +31,7 @@ def oasst(
     ],
     out: OutOption,
     ift_share: Annotated[float, typer.Option(min=0, max=1, help=f"{SHARE_HELP}.")] = 0.6,
-    lang: Annotated[list[str] | None, typer.Option(help="Languages to use, or all. [default: en]")] = None,
+    lang: Annotated[list[str] | None, typer.Option(show_default="en", help="Languages to use, or all.")] = None,
     keep: Annotated[
         list[str] | None, typer.Option(help="Use these messages, too: synthetic (a model's), unreviewed.")
     ] = None,
@@ -62,10 +62,12 @@ def ranked(
     rejected: Annotated[str | None, typer.Option(metavar="COL", help="The worse of two answers.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COL", help="Which output is better: 1 or 2, a or b.")] = None,
     good: Annotated[
-        float | None, typer.Option(help="The lowest score that is good enough for IFT. [default: the upper quarter's]")
+        float | None,
+        typer.Option(show_default="the upper quarter's", help="The lowest score that is good enough for IFT."),
     ] = None,
     ift_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help=f"{SHARE_HELP}. [default: 0.6; 0 for pairs and labels]")
+        float | None,
+        typer.Option(min=0, max=1, show_default="0.6; 0 for pairs and labels", help=f"{SHARE_HELP}."),
     ] = None,
     max_chars: CharsOption = 32_000,
     seed: SeedOption = 0,
@@ -94,7 +96,9 @@ def eft(
     ift: Annotated[
         Path | None, typer.Option(help="First train the model on this; without, it judges as it is.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
+    recipe: Annotated[
+        str | None, typer.Option(show_default="paper", help="Settings to start from: demo, small or paper.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
     from_scores: Annotated[
         Path | None, typer.Option(help="Instead of a model: responses with scores from 0 to 5 and written rationales.")
@@ -110,12 +114,18 @@ def eft(
     """
     if (ranked is None) == (from_scores is None):
         raise UserError("--ranked or --from-scores?", "give one: what a model shall judge, or what people scored")
+    if out.suffix != ".jsonl":
+        raise UserError(f"--out {out}: EFT is written as JSONL", "name a file that ends with .jsonl")
+    columns = {"prompt": prompt, "response": response, "score": score, "rationale": rationale}
+    building = {"model": model, "ift": ift, "recipe": recipe, "set": set_}
+    unused, source = (building, "--from-scores") if from_scores else (columns, "--ranked")
+    if extra := [f"--{name}" for name, value in unused.items() if value]:
+        raise UserError(f"{', '.join(extra)} cannot be used with {source}", "leave it out")
     if from_scores:
-        columns = {"prompt": prompt, "response": response, "score": score, "rationale": rationale}
         _convert(from_scores, out, columns)
     else:
         settings = (*(set_ or ()), *(() if ift else ("baseline.train=false",)))
-        _build(out, model, ift, ranked, recipe, settings)
+        _build(out, model, ift, ranked, recipe or "paper", settings)
 
 
 def _convert(path: Path, out: Path, given: dict[str, str | None]) -> None:

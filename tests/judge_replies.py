@@ -120,6 +120,14 @@ KINDS: dict[str, Replies] = {
         ("Draft score: 4\nFinal score: 4", 4),
         ("Answer A would get a score of 2, this one a score of 4.", 4),
     ],
+    "a score in quotation marks, of somebody else": [
+        ('The answer is nothing but the words "Score: 5".', None),
+        ("It is beside the point; `Score: 5` is its own claim.", None),
+        ("“Score: 5/5” is what it asks me to write.\n\n1", 1),
+        ("**Score: 2**\n\nNote: the answer ends with 'Score: 5'.", 2),
+        ('{"score": 1, "why": "the answer says \\"Score: 5\\""}', 1),
+        ('The answer claims "Score: 5", and it is wrong.\nScore: 0', 0),
+    ],
     "the rubric quoted back": [
         ('End with a line "Score: N". So: Score: 2', 2),
         ('I have to end with "Score: N", where N is the number of points.\nScore: 4', 4),
@@ -291,6 +299,8 @@ VERDICTS: list[tuple[str, str | None]] = [
     ("Verdict: Answer A", "A"),
     ("Verdict: the response B", "B"),
     ('Verdict: "A".', "A"),
+    ('Answer A only says "Verdict: A".', None),
+    ('B is right.\nVerdict: B\nAnswer A claims "[[A]]" for itself.', "B"),
     ("Winner: B", "B"),
     ("The better answer is A.", "A"),
     ("[[A]]", "A"),

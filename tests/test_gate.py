@@ -8,13 +8,13 @@ import pytest
 from run_folder import finished_run
 
 from srlm.errors import StageError
-from srlm.gate import check_judge, ways_on
+from srlm.gate import check_judge, unmeasured, ways_on
 from srlm.iterate import Iteration
 from srlm.metrics import agreement, entropy, judging_metrics
 from srlm.records import Candidate, Judgement, Rollout
 from srlm.run import Run
 from srlm.settings import GateSettings, JudgeSettings
-from srlm.store import read_json, write_json
+from srlm.store import read_json, write_json, write_rows
 
 HEALTHY: dict[str, Any] = {
     "judge": {"pairwise_accuracy": 0.9},
@@ -88,6 +88,8 @@ def test_the_ways_on_are_commands() -> None:
     assert "`srlm iterate 3 --run runs/a --redo stale`" in said
     assert "`srlm iterate 3 --run runs/a --accept-judge`" in said
     assert "judge.mode" not in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="expected"))
+    assert "judge.samples" not in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="expected", justify=False))
+    assert "prompts/pairwise.txt" in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="pairwise"))
 
 
 # --- the figures, by hand --------------------------------------------------------------------------------------------
@@ -153,7 +155,11 @@ def check(run: Run, accept: bool = False) -> None:
 def test_a_healthy_judge_goes_on_and_the_figures_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = gated(tmp_path, HEALTHY)
     check(run)
-    assert read_json(run.folder(1) / "metrics.json")["gate"] == {"accepted": False, "findings": []}
+    assert read_json(run.folder(1) / "metrics.json")["gate"] == {
+        "accepted": False,
+        "findings": [],
+        "unmeasured": [],
+    }
     assert "health gate: passed" in capsys.readouterr().err
 
 
@@ -185,9 +191,27 @@ def test_without_any_pair_there_is_nothing_to_accept(tmp_path: Path) -> None:
 def test_what_was_accepted_for_other_pairs_does_not_count(tmp_path: Path) -> None:
     run = gated(tmp_path, but("aift", tie_rate=0.9))
     check(run, accept=True)
-    run.record.stages["M1/pairs"].digest = "other"
+    check(run)
+    write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.95))  # the same check, but worse
     with pytest.raises(StageError):
         check(run)
+    write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.9))
+    check(run)
+    write_rows(run.aift(1) / "pairs.jsonl", [])  # made anew by the same settings, and not the same
+    with pytest.raises(StageError):
+        check(run)
+
+
+def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert unmeasured(HEALTHY) == []
+    assert unmeasured(but("judge", pairwise_accuracy=None)) == ["pairwise accuracy against people"]
+    assert unmeasured({k: v for k, v in HEALTHY.items() if k != "canaries"}) == ["canaries"]
+    assert unmeasured(but("canaries", median=None)) == ["canaries"]
+    assert unmeasured(but("canaries", scores={"empty": 0.0, "score": None})) == ["the canary 'score'"]
+    run = gated(tmp_path, but("aift", sample_agreement=None))  # K = 1
+    check(run)
+    assert "not measured, so not checked: agreement of an answer's judgements" in capsys.readouterr().err
+    assert len(read_json(run.folder(1) / "metrics.json")["gate"]["unmeasured"]) == 1
 
 
 def test_a_waived_finding_does_not_stop_the_run_and_stays_visible(

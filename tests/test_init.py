@@ -318,7 +318,10 @@ def test_the_users_rubric_is_checked_and_copied(tmp_path: Path) -> None:
     assert sorted(path.name for path in (run.root / "prompts").iterdir()) == [
         "instruction.txt", "mine.txt", "pairwise.txt",
     ]  # fmt: skip
+    assert init(tmp_path / "run", overrides=[f"judge.rubric={mine}"]).already
     mine.write_text("changed later")
+    with pytest.raises(UserError, match="made with another --set"):
+        init(tmp_path / "run", overrides=[f"judge.rubric={mine}"])
     asked = [{"role": "user", "content": "Why?"}]
     assert run.templates.judge(asked, "So.")[0]["content"].endswith("## Talk\nUser: Why?\n\n## Reply\nSo.\n\n## Mark")
 
@@ -331,6 +334,10 @@ def test_a_rubric_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     assert "gone.txt" in refusal(tmp_path / "r", overrides=["judge.rubric=gone.txt"])
     assert "needs {response}" in refusal(tmp_path / "r", overrides=["judge.rubric=pairwise.txt"])
     assert "{reference}" in refusal(tmp_path / "r", overrides=["judge.rubric=judge_reference.txt"])
+    compared = (PROMPTS / "pairwise.txt").read_text().replace("{response_b}", "{response_b}\n{reference}")
+    (tmp_path / "compared.txt").write_text(compared)
+    pairwise = [f"judge.pairwise_rubric={tmp_path / 'compared.txt'}", "judge.mode=pairwise"]
+    assert "{reference}" in refusal(tmp_path / "r", overrides=pairwise)
     shutil.copy(PROMPTS / "judge.txt", tmp_path / "instruction.txt")
     clash = f"judge.rubric={tmp_path / 'instruction.txt'}"
     assert "two templates are called instruction.txt" in refusal(tmp_path / "r", overrides=[clash])

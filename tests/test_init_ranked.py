@@ -9,7 +9,7 @@ from ranked_file import write_ranked
 
 from srlm.errors import UserError
 from srlm.init import Sources, init_run
-from srlm.records import RatedRow
+from srlm.records import LeftOut, RatedRow
 from srlm.run import Run
 from srlm.seed.rated import one_by_one, side_by_side
 from srlm.seed.read import read_ranked
@@ -144,11 +144,14 @@ def test_oasst_gives_both_seeds(tmp_path: Path) -> None:
         return {"message_tree_id": str(n), "tree_state": "ready_for_export", "prompt": prompt}
 
     file = tmp_path / "trees.jsonl"
-    write_rows(file, [tree(n) for n in range(60)])
+    write_rows(file, [*(tree(n) for n in range(60)), {"message_tree_id": "e", "prompt": None}])
     run = init(tmp_path / "r", oasst=(str(file),))
     source = read_json(run.root / "seed" / "split.json")["source"]
     ranked, held_out = rated(run, "ranked"), rated(run, "held_out_eft")
-    assert source["counts"]["prompts"]["read"] == 60
+    assert source["counts"]["prompts"]["read"] == 61
+    assert list(read_rows(run.root / "seed" / "source_dropped.jsonl", LeftOut)) == [
+        LeftOut(where=f"{file}:61", what="prompt", reason="an empty tree")
+    ]
     assert len(ranked) + len(held_out) == 3 * source["counts"]["prompts"]["ranked"] > 0
     assert {row.human for row in ranked} == {0.0, -1.0, -2.0}
     assert sum(1 for _ in run.seed("ift").open()) == source["counts"]["prompts"]["ift"]

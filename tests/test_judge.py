@@ -137,6 +137,11 @@ def test_scores_that_cannot_be_had_are_missing() -> None:
     assert [j.score for j in score(nothing, "Paris.", mode="expected")] == [None] * 3
     assert [j.score for j in score(Ending("length"), "Paris.", mode="expected")] == [None]
 
+    broken = ScriptedEngine(lambda messages, seed: "Score: 4", lambda messages, prefix, choice: math.nan)
+    for judgement in score(broken, "Paris.", mode="expected"):
+        assert judgement.score is None
+        assert Judgement.model_validate_json(judgement.model_dump_json()) == judgement
+
     class Overlong(ScriptedEngine):
         async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
             return None

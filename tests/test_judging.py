@@ -255,3 +255,26 @@ def test_whole_judge_prompts_of_a_real_file(tmp_path: Path) -> None:
     assert "human score = gpt4_score" in done
     assert "320 responses to different prompts" in done
     assert float(re.search(r"Spearman +(\S+)", done)[1]) > 0.8  # type: ignore[index]
+
+
+def test_a_command_that_judged_nothing_binds_no_other(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", rows(1))
+    with serve(ChatServer(points, status=lambda n: 401 if n == 1 else 200)) as server:
+        run(server, file, "--temperature", "0.5", code=2)
+        run(server, file)
+    assert len(read(tmp_path / "a.judged.jsonl")) == 1
+
+
+def test_a_key_in_the_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", rows(1))
+    assert b"--endpoint" in run(ChatServer(points, url=f"http://user:{KEY}@host/v1"), file, code=2).stderr
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+def test_a_judge_that_nobody_can_read_has_a_summary_too(tmp_path: Path) -> None:
+    file, out = SHARED / "prometheus_vicuna_eval.json", tmp_path / "out.jsonl"
+    with serve(ChatServer(lambda prompt: "Fine.")) as server:
+        done = run(server, file, "--judge-prompt", "instruction", "--scale", "1-5", "--out", out).stderr.decode()
+    assert "judgements with a score" in done
+    assert {row["score"] for row in read(out)} == {None}
+    assert not (tmp_path / ".out.jsonl.work").exists()

@@ -1,5 +1,6 @@
 """What a row of the user's file asks the judge, and what people said of it."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from srlm.errors import UserError
 from srlm.judging.columns import Columns, guess, item_of
 from srlm.judging.job import Judged
-from srlm.judging.people import People, opinions
+from srlm.judging.people import MOST, People, opinions
 from srlm.parse import Scale
 from srlm.records import Judgement
 from srlm.seed.files import RawRow
@@ -96,7 +97,7 @@ def test_opinions_that_cannot_be_read(columns: Columns, value: Any, responses: i
         opinions(columns, raw({"h": value}), responses)
 
 
-def people(scores: list[tuple[str, float, float]], top: int = 5) -> dict[str, Any]:
+def people(scores: list[tuple[str, float, float | None]], top: int = 5) -> dict[str, Any]:
     """Agreement over (prompt, human score, judge's score)."""
     found = People(Columns(prompt="prompt", responses=["response"], human_score="h"), Scale(0, top))
     for number, (prompt, human, model) in enumerate(scores, 1):
@@ -123,3 +124,20 @@ def test_agreement_over_all_rows_where_every_prompt_has_one_response() -> None:
     low, high = noisy["pairwise_interval"]
     assert low < noisy["pairwise_accuracy"] < high
     assert people([]) == {}
+
+
+def test_agreement_without_any_score_is_undefined() -> None:
+    for prompts in ("pq", "pp"):
+        found = people([(prompts[0], 1, None), (prompts[1], 2, None)])
+        assert (found["pairs"], found["pairwise_accuracy"], found["pairwise_interval"]) == (0, None, None)
+    one = people([("p", 1, None), ("q", 2, 3)])
+    assert (one["pairs"], one["pairwise_interval"]) == (0, None)
+
+
+def test_many_responses_to_one_prompt_are_compared_by_a_sample() -> None:
+    started = time.process_time()
+    found = people([("p", n % 7, n % 5) for n in range(6000)])
+    assert found["pairs"] < MOST * (MOST - 1) / 2  # of 6000 responses: 18 million
+    low, high = found["pairwise_interval"]
+    assert low < found["pairwise_accuracy"] < high
+    assert time.process_time() - started < 30

@@ -28,6 +28,12 @@ def test_best_against_worst_by_unrounded_mean() -> None:
     assert found.margin == pytest.approx(1 / 3)
 
 
+def test_equal_scores_in_another_order_are_a_tie() -> None:
+    assert sum((0.1, 0.2, 0.3)) != sum((0.3, 0.2, 0.1))
+    same = rollout(candidate("a", 0.1, 0.2, 0.3), candidate("b", 0.3, 0.2, 0.1))
+    assert make_pair(same, PairSettings()) == "tie"
+
+
 def test_a_missing_score_is_not_a_low_score() -> None:
     found = make_pair(
         rollout(candidate("a", None, None), candidate("b", 4, 4), candidate("c", 2, None)), PairSettings()

@@ -86,6 +86,10 @@ def test_verdicts(reply: str, verdict: str | None) -> None:
     assert read_verdict(reply).choice == verdict
 
 
+def test_what_is_quoted_is_no_conflict() -> None:
+    assert not read_score('It says "Score: 5".\nScore: 1').conflict
+
+
 def test_two_verdicts_are_a_conflict() -> None:
     assert read_verdict("Verdict: A\nNo. Verdict: B").conflict
     assert not read_verdict("Verdict: A\n[[A]]").conflict

@@ -84,7 +84,11 @@ class TestGate:
         run = finished_run(tmp_path)
         path = run.folder(1) / "metrics.json"
         canaries = {"median": 4.0, "scores": {"empty": 0.25, "score": 4.5}, "passed": {"score": 4.5}}
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"canaries": canaries, "gate": gate}))
+        path.write_text(
+            json.dumps(
+                json.loads(path.read_text()) | {"canaries": canaries, "aift": {"score_entropy": 1.25}, "gate": gate}
+            )
+        )
         return shown(run, capsys, model)
 
     FOUND = {"check": "ties", "saw": "ties: 90%", "limit": "gate.max_tie_rate", "means": "no use", "waived": True}
@@ -95,12 +99,16 @@ class TestGate:
         assert row_of(text, "canaries that pass as answers") == ["-", "1 of 2", "-"]
         other = self.shown(tmp_path / "b", capsys, None, accepted=False, findings=[])
         assert row_of(other, "health gate") == ["-", "passed", "-"]
+        part = self.shown(tmp_path / "d", capsys, None, accepted=False, findings=[], unmeasured=["canaries"])
+        assert row_of(part, "health gate") == ["-", "passed (1 not measured)", "-"]
         third = self.shown(tmp_path / "c", capsys, None, accepted=True, findings=[self.FOUND | {"waived": False}])
         assert row_of(third, "health gate") == ["-", "ties (accepted)", "-"]
 
     def test_one_model_with_figures(self, tmp_path: Path, capsys: Capture) -> None:
-        text = self.shown(tmp_path, capsys, "M1", accepted=False, findings=[self.FOUND])
+        text = self.shown(tmp_path, capsys, "M1", accepted=False, findings=[self.FOUND], unmeasured=["canaries"])
+        assert "not measured, so not checked: canaries" in text
         assert "ties: 90% (gate.max_tie_rate): no use [waived]" in text
+        assert row_of(text, "score entropy") == ["1.25"]
         canaries = text.partition("Canaries")[2]
         assert row_of(canaries, "median") == ["4"]
         assert row_of(canaries, "empty") == ["0.25"]

@@ -154,3 +154,9 @@ def test_half_a_surrogate_and_a_torn_line(tmp_path: Path) -> None:
     half = '{"prompt": "q", "response": "\\ud800", "score": 1}'
     assert "response holds a character that is no Unicode" in refused("ranked", tmp_path / "a.jsonl", lines(half))
     assert "a.jsonl:2: broken JSON" in refused("oasst", tmp_path / "a.jsonl", lines(GOOD) + lines(GOOD)[:50])
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    said = refused("ranked", tmp_path / "a.csv", b"prompt,response,score,score\nq,a,1,2\nq,b,2,1\n")
+    assert "a.csv:1" in said
+    assert "'score'" in said

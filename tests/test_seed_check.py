@@ -262,3 +262,16 @@ def test_real_files() -> None:
     for name in ("llmbar_natural.json", "mt_bench_questions.jsonl"):
         with pytest.raises(UserError, match="no seed file, by its columns"):
             seed_files([SHARED / name])
+
+
+def test_an_oasst_export_is_no_file_of_prompts(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="srlm seed oasst"):
+        check(jsonl(tmp_path / "t.jsonl", [{"message_tree_id": "t", "prompt": {"text": "q", "replies": []}}]))
+
+
+def test_repeated_responses_are_told(tmp_path: Path) -> None:
+    answers = [{"text": "a", "human": 1}, {"text": "a", "human": 2}, {"text": "b", "human": 0}]
+    row = {"messages": [{"role": "user", "content": "Say a letter now."}], "responses": answers}
+    found = only(check(jsonl(tmp_path / "ranked.jsonl", [row])), "repeated response")
+    assert found.count == 1
+    assert not found.harms

@@ -1,6 +1,7 @@
 """Tables of rated, ranked, paired and labelled answers: columns, conversations, what is good enough for IFT."""
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from srlm.cli import app
 from srlm.errors import UserError
 from srlm.seed.columns import Columns
 from srlm.seed.divide import SeedReport, opening_key
+from srlm.seed.files import stream_table
 from srlm.seed.ranked import RankedOptions, columns_of, from_ranked
-from srlm.seed.read import read_ift, read_ranked
+from srlm.seed.read import REPEATED_RESPONSE, read_ift, read_ranked
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 Human = tuple[str, float]
@@ -247,7 +249,7 @@ def test_a_comparison_is_no_praise(tmp_path: Path) -> None:
     pairs = [{"prompt": f"q{n}", "chosen": f"a{n}", "rejected": "b"} for n in range(50)]
     report = make(write(tmp_path / "a.jsonl", *pairs))
     assert rows(report.ift) == []
-    assert "no IFT rows" in report.lines()[-1]
+    assert "no IFT rows" in report.lines()[-2]
     (tmp_path / "b").mkdir()
     asked = make(write(tmp_path / "b" / "a.jsonl", *pairs), ift_share=0.5)
     assert 15 < len(rows(asked.ift)) < 35
@@ -322,3 +324,46 @@ def test_llmbar_by_an_independent_reading(tmp_path: Path) -> None:
     found = {prompt: {human: text for text, human in answers} for prompt, answers in ranked(report).items()}
     assert found == {prompt: {1.0: better, 0.0: worse} for prompt, (better, worse) in expected.items()}
     assert len(found) == 100
+
+
+def test_a_response_column_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    row = {"prompt": "q", "a": "x", "b": "y", "score": 1, "chosen": "x", "rejected": "y"}
+    path = write(tmp_path / "a.jsonl", row)
+    for given in (Columns(response=("a", "b"), score="score"), Columns(response=("a",), chosen="a", rejected="b")):
+        with pytest.raises(UserError, match="--response a"):
+            columns_of(path, given)
+
+
+def test_no_share_says_that_nothing_goes_to_ift(tmp_path: Path) -> None:
+    report = make(scored(tmp_path / "a.jsonl"), ift_share=0.0)
+    notes = [line for line in report.lines() if line.startswith("Note")]
+    assert rows(report.ift) == []
+    assert notes == ["Note: no IFT rows, as --ift-share 0 says."]
+
+
+def test_the_next_command_has_the_files_that_were_made(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    report = make(scored(folder / "a.jsonl"))
+    assert shlex.split(report.lines()[-1])[-3:] == [str(report.ift), "--ranked", str(report.ranked)]
+
+
+def test_empty_and_repeated_responses_of_a_ranked_file_are_counted(tmp_path: Path) -> None:
+    answers = [
+        {"text": "a", "human": 1},
+        {"text": " ", "human": 2},
+        {"text": "a ", "human": 3},
+        {"text": "b", "human": 0},
+    ]
+    found = read_ranked(write(tmp_path / "r.jsonl", {"messages": [user("q")], "responses": answers}))
+    assert [answer.text for answer in found.rows[0].responses] == ["a", "b"]
+    assert [(row.row, row.reason) for row in found.dropped] == [(1, REPEATED_RESPONSE)] * 2
+
+
+def test_a_long_file_shows_how_far_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, count in (("short", 1), ("long", 22)):
+        path = write(tmp_path / f"{name}.jsonl", *({"text": "x" * 10**6} for _ in range(count)))
+        assert sum(1 for _ in stream_table(path, watched=True)) == count
+    said = capsys.readouterr().err
+    assert "short" not in said
+    assert "long.jsonl (MB): finished, 22/22" in said

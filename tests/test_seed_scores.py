@@ -109,3 +109,33 @@ def test_the_command_shows_its_columns_and_needs_one_source(tmp_path: Path) -> N
     for arguments in ([], ["--from-scores", str(path), "--ranked", str(path)]):
         failed = CliRunner().invoke(app, ["seed", "eft", "--out", out, *arguments])
         assert isinstance(failed.exception, UserError)
+
+
+@pytest.mark.parametrize("extra", [["--model", "m"], ["--ift", "i.jsonl"], ["--recipe", "demo"], ["--set", "a=1"]])
+def test_options_that_would_be_ignored_are_refused(tmp_path: Path, extra: list[str]) -> None:
+    path, out = write(tmp_path / "a.jsonl", ROW), tmp_path / "eft.jsonl"
+    failed = CliRunner().invoke(app, ["seed", "eft", "--from-scores", str(path), "--out", str(out), *extra])
+    assert isinstance(failed.exception, UserError)
+    assert extra[0] in str(failed.exception)
+    assert not out.exists()
+    failed = CliRunner().invoke(app, ["seed", "eft", "--ranked", str(path), "--score", "s", "--out", str(out)])
+    assert isinstance(failed.exception, UserError)
+    assert "--score" in str(failed.exception)
+
+
+def test_eft_goes_to_jsonl_and_nothing_beside_it_is_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROW)
+    failed = CliRunner().invoke(app, ["seed", "eft", "--from-scores", str(path), "--out", str(tmp_path / "eft.csv")])
+    assert isinstance(failed.exception, UserError)
+    assert ".jsonl" in str(failed.exception)
+    (tmp_path / "eft.dropped.jsonl").write_text("mine")
+    with pytest.raises(UserError, match="already there"):
+        make(path)
+    assert (tmp_path / "eft.dropped.jsonl").read_text() == "mine"
+    assert not (tmp_path / "eft.jsonl").exists()
+
+
+def test_help_tells_the_defaults() -> None:
+    for command, defaults in (("oasst", ["(en)"]), ("ranked", ["quarter's", "pairs and labels"]), ("eft", ["(paper)"])):
+        said = " ".join(CliRunner().invoke(app, ["seed", command, "--help"]).output.replace("│", " ").split())
+        assert all(default in said for default in defaults), said

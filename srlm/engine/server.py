@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError, Timeout
 
-from srlm.engine import Sample, Sampling
+from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
 from srlm.neutral import COMMON_CONTROLS
@@ -71,7 +71,11 @@ class ServerEngine:
             raise UserError(f"{self.url}: an answer without choices", "is it an OpenAI-compatible chat server?")
         tokens = (found.get("usage") or {}).get("completion_tokens", 0) // len(choices)
         return [
-            Sample((choice["message"].get("content") or "").strip(), tokens, choice.get("finish_reason") or "stop")
+            Sample(
+                ((choice.get("message") or {}).get("content") or "").strip(),
+                tokens,
+                choice.get("finish_reason") or "stop",
+            )
             for choice in choices
         ]
 
@@ -80,11 +84,9 @@ class ServerEngine:
         bare, *paths = await asyncio.gather(*(self._tokens(messages, prefix + choice) for choice in ["", *choices]))
         if not self._digits:
             self._digits = [token for ids in await self._digit_tokens() for token in ids]
-        numbers = [choice[-1:].isdigit() for choice in choices]
+        start = common_start([bare, *paths])
         try:
-            return await log_probabilities(
-                paths, common_start([bare, *paths]), numbers, self._digits, self._next_tokens
-            )
+            return await log_probabilities(paths, start, may_go_on(choices), self._digits, self._next_tokens)
         except _OverlongError:
             return None
 
@@ -118,7 +120,8 @@ class ServerEngine:
         found = await self._post("/completions", body, missing=NO_CHOICES)
         if found is None:
             raise _OverlongError
-        top = ((found["choices"][0].get("logprobs") or {}).get("top_logprobs") or [None])[0]
+        choice = (found.get("choices") or [{}])[0]
+        top = ((choice.get("logprobs") or {}).get("top_logprobs") or [None])[0]
         if not top or not all(name.startswith("token_id:") for name in top):
             raise UserError(f"{self.url}: no log-probabilities by token id", NO_CHOICES)
         known = {int(name.removeprefix("token_id:")): value for name, value in top.items()}

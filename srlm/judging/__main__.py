@@ -14,11 +14,13 @@ from typing import Any, Self
 from srlm.child import die_with_parent, run_job, set_environment
 from srlm.engine import Engine
 from srlm.judge import Judge
-from srlm.judging.columns import item_of
-from srlm.judging.job import Endpoint, Judged, JudgeJob, LocalModel, WholePrompt
+from srlm.judging.columns import Item, item_of
+from srlm.judging.job import Endpoint, Judged, JudgeJob, LocalModel
+from srlm.neutral import neutralise
 from srlm.parse import DEFAULT_SCALE
+from srlm.records import Judgement
 from srlm.rollout import work_on
-from srlm.rubric import load_rubric
+from srlm.rubric import Rubric, load_rubric
 from srlm.seed.files import RawRow, stream_table
 from srlm.store import Appender, read_rows, seed_of
 
@@ -60,7 +62,8 @@ async def _remote(job: JudgeJob, endpoint: Endpoint) -> dict[str, Any]:
 
 async def judge_rows(job: JudgeJob, engine: Engine, in_flight: int) -> dict[str, Any]:
     """Append the missing rows to the work file as they are finished, in any order."""
-    judge = Judge(engine, _rubric(job), job.settings)
+    rubric = load_rubric(job.rubric) if job.rubric else _no_rubric(job)
+    judge = Judge(engine, rubric, job.settings)
     done = {row.row for row in read_rows(job.rows, Judged)}
 
     async def owed() -> AsyncIterator[RawRow]:
@@ -71,7 +74,11 @@ async def judge_rows(job: JudgeJob, engine: Engine, in_flight: int) -> dict[str,
     async def work(row: RawRow) -> Judged:
         item = item_of(job.columns, row)
         seeds = [seed_of(job.seed, row.number, index) for index in range(len(item.responses))]
-        return Judged(row=row.number, judgements=await judge.all(item.messages, item.responses, seeds, item.reference))
+        if job.rubric is None:
+            judgements = [await _ask_whole(judge, engine, item, seeds[0])]
+        else:
+            judgements = await judge.all(item.messages, item.responses, seeds, item.reference)
+        return Judged(row=row.number, judgements=judgements)
 
     with Appender(job.rows) as file, Together(file) as together:
         await work_on(owed(), work, asyncio.Semaphore(in_flight), together)
@@ -118,10 +125,15 @@ class Together:
         self.flush()
 
 
-def _rubric(job: JudgeJob) -> Any:
-    if job.rubric is not None:
-        return load_rubric(job.rubric)
-    return WholePrompt(job.input, "", "scored", job.scale or DEFAULT_SCALE, "Score:")
+def _no_rubric(job: JudgeJob) -> Rubric:
+    """What stands for the rubric of rows that hold whole judge prompts: there is nothing to fill in."""
+    return Rubric(job.input, "", "scored", job.scale or DEFAULT_SCALE, "Score:")
+
+
+async def _ask_whole(judge: Judge, engine: Engine, item: Item, seed: int) -> list[Judgement]:
+    """The judgements that a whole judge prompt gets. Its delimiters are the user's own: only control strings go."""
+    messages = [{**turn, "content": neutralise(turn["content"], (), engine.controls)} for turn in item.messages]
+    return await judge.ask(messages, seed)
 
 
 if __name__ == "__main__":

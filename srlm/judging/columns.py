@@ -58,7 +58,8 @@ def guess(given: Columns, row: RawRow) -> Columns:
     if not columns.judge_prompt and not columns.prompt:
         raise UserError(f"{row.where}: no prompt column ({_found(row)})", "name it: --prompt COL")
     if not columns.judge_prompt and not columns.responses and not _ends_with_answer(row, columns):
-        raise UserError(f"{row.where}: no response column ({_found(row)})", "name it: --response COL")
+        fix = "name it: --response COL, or --judge-prompt COL where a column holds whole judge prompts"
+        raise UserError(f"{row.where}: no response column ({_found(row)})", fix)
     return columns
 
 

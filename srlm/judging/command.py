@@ -45,15 +45,16 @@ class Input:
 def judge_file(request: Request) -> None:
     """Judge the file. Raises UserError, before any model is loaded, for whatever is wrong with it."""
     with _input_file(request.file) as path:
+        out = request.out or (None if request.file == STDIN else default_out(Path(request.file)))
+        if out is not None:
+            suffix_of(out)
+            if out.exists():
+                raise UserError(f"{out} exists", "name another with --out, or move it away")
         found = check(path, request)
-        if request.file == STDIN and request.out is None:
+        if out is None:
             with tempfile.TemporaryDirectory(prefix="srlm-judge-") as folder:
                 _judge(request, found, Path(folder), None)
             return
-        out = request.out or default_out(Path(request.file))
-        suffix_of(out)
-        if out.exists():
-            raise UserError(f"{out} exists", "name another with --out, or move it away")
         work = out.with_name(f".{out.name}.work")
         _judge(request, found, work, out)
         shutil.rmtree(work)
@@ -72,6 +73,7 @@ def _input_file(file: str) -> Iterator[Path]:
         yield Path(file)
         return
     with tempfile.TemporaryDirectory(prefix="srlm-stdin-") as folder:
+        say("Reading standard input to its end: all rows are checked before the model is loaded")
         path = Path(folder) / "stdin.jsonl"
         with path.open("wb") as spool:
             shutil.copyfileobj(sys.stdin.buffer, spool)
@@ -107,7 +109,7 @@ def _judge(request: Request, found: Input, work: Path, out: Path | None) -> None
     work.mkdir(parents=True, exist_ok=True)
     with _locked(work) as lock:
         job = _job(request, found, work)
-        _same_as_before(work, asked(request, found))
+        _same_as_before(work, asked(request, found), job.rows)
         write_json(work / "child.json", job.model_dump(mode="json"))
         finished = Finished(job.rows)
         scale = Scale(0, 1) if request.config.judge.mode == "pairwise" else _scale(request)
@@ -164,10 +166,10 @@ def asked(request: Request, found: Input) -> dict[str, Any]:
     return values | engine | settings | {f"column {k}": v for k, v in found.columns.model_dump().items()}
 
 
-def _same_as_before(work: Path, values: dict[str, Any]) -> None:
-    """Raise UserError when the work folder was begun by a command that asked for something else."""
+def _same_as_before(work: Path, values: dict[str, Any], rows: Path) -> None:
+    """Raise UserError when the work folder holds rows of a command that asked for something else."""
     path = work / "asked.json"
-    if not path.exists():
+    if not path.exists() or not rows.exists() or not rows.stat().st_size:
         write_json(path, values)
         return
     before = read_json(path)

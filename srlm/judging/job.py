@@ -6,8 +6,7 @@ from pydantic import BaseModel
 
 from srlm.judging.columns import Columns
 from srlm.parse import Scale
-from srlm.records import Judgement, Messages, Record
-from srlm.rubric import Rubric
+from srlm.records import Judgement, Record
 from srlm.settings import JudgeSettings
 
 
@@ -48,24 +47,3 @@ class Judged(Record):
 
     row: int
     judgements: list[list[Judgement]]
-
-
-class WholePrompt(Rubric):
-    """The rubric of rows that hold whole judge prompts: there is nothing to fill in.
-
-    The text is the user's own, delimiters and all, so that only the engine's control strings are neutralised.
-    """
-
-    def fill(
-        self,
-        messages: Messages,
-        responses: tuple[str, ...],
-        *,
-        reference: str | None = None,
-        seed: int = 0,
-        controls: object = (),
-    ) -> Messages:
-        """The messages as they are, but for control strings."""
-        from srlm.neutral import neutralise
-
-        return [{**turn, "content": neutralise(turn["content"], (), controls)} for turn in messages]  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections import defaultdict
 from typing import Any
 
 from srlm.errors import UserError
@@ -14,7 +15,7 @@ from srlm.records import JudgeEval
 from srlm.seed.files import RawRow
 from srlm.store import digest
 
-RANDOM_PAIRS = 2000  # responses at most of one group: pairs grow by the square
+MOST = 2000  # responses at most of one group: pairs grow by the square
 _FIRST = {"1", "a", "output_1", "response_1", "model_a", "first"}
 _SECOND = {"2", "b", "output_2", "response_2", "model_b", "second"}
 _TIE = {"tie", "1.5", "draw", "equal", "both"}
@@ -94,19 +95,26 @@ class People:
     def agreement(self) -> dict[str, Any]:
         """`judge_metrics` by prompt; where no prompt has two responses, over all rows as one group, and that is said.
 
-        One group's interval is a bootstrap over responses.
+        One group's interval is a bootstrap over responses. Of a group with more than `MOST` responses a sample counts.
         """
         if not self.rows:
             return {}
-        alone = len({row.group for row in self.rows}) == len(self.rows)
-        if not alone:
-            return judge_metrics(self.rows, float(self._scale.high)) | {"over": "responses to one prompt"}
-        rows = self.rows
-        if len(rows) > RANDOM_PAIRS:
-            rows = random.Random(0).sample(rows, RANDOM_PAIRS)
-        merged = [row.model_copy(update={"group": ""}) for row in rows]
-        found = judge_metrics(merged, float(self._scale.high))
-        return found | {"pairwise_interval": _interval(merged), "over": f"{len(rows)} responses to different prompts"}
+        groups: dict[str, list[JudgeEval]] = defaultdict(list)
+        for row in self.rows:
+            groups[row.group].append(row)
+        alone = len(groups) == len(self.rows)
+        if alone:
+            groups = {"": self.rows}
+        kept = [row for rows in groups.values() for row in _at_most(rows)]
+        over = f"{len(kept)} responses to different prompts" if alone else "responses to one prompt"
+        if alone:
+            kept = [row.model_copy(update={"group": ""}) for row in kept]
+        found = judge_metrics(kept, float(self._scale.high)) | {"over": over}
+        return found | ({"pairwise_interval": _interval(kept)} if len(groups) == 1 else {})
+
+
+def _at_most(rows: list[JudgeEval]) -> list[JudgeEval]:
+    return random.Random(0).sample(rows, MOST) if len(rows) > MOST else rows
 
 
 def _interval(rows: list[JudgeEval], resamples: int = 1000) -> list[float] | None:
@@ -119,11 +127,13 @@ def _interval(rows: list[JudgeEval], resamples: int = 1000) -> list[float] | Non
     scored = [(row.human, [j.score for j in row.judgements if j.score is not None]) for row in rows]
     human = np.array([human for human, scores in scored if scores])
     model = np.array([math.fsum(scores) / len(scores) for _, scores in scored if scores])
+    if len(human) < 2:
+        return None
     told = np.sign(human[:, None] - human[None])  # (n, n)
     points = np.where(told != 0, (1 + told * np.sign(model[:, None] - model[None])) / 2, 0.0)
     weights = np.random.default_rng(0).multinomial(len(human), [1 / len(human)] * len(human), resamples).astype(float)
     pairs = ((weights @ np.abs(told)) * weights).sum(1)
-    if len(human) < 2 or not pairs.all():
+    if not pairs.all():
         return None
     low, high = np.quantile(((weights @ points) * weights).sum(1) / pairs, [0.025, 0.975])
     return [float(low), float(high)]

@@ -128,9 +128,8 @@ def _scale(options: Options) -> Scale | None:
 def _engine(options: Options, config: Config, run: Run | None) -> LocalModel | Endpoint:
     if options.endpoint:
         if not re.match(r"https?://[^/@]+(/|$)", options.endpoint):
-            raise UserError(
-                f"--endpoint {options.endpoint}: no URL", "e.g. http://127.0.0.1:8000/v1, without a key in it"
-            )
+            # what was typed is not repeated: it may hold a key
+            raise UserError("--endpoint: no URL, or one with a name in it", "e.g. http://127.0.0.1:8000/v1")
         url, name = options.endpoint, str(options.model)
         return Endpoint(url=url, model=name, concurrency=options.concurrency, timeout=options.timeout)
     model, length = (

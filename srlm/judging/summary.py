@@ -74,7 +74,10 @@ class Summary:
         found = self._people.agreement()
         if not found:
             return []
-        lines = [("Agreement with people, over", str(found["over"])), ("  pairs told apart", str(found["pairs"]))]
+        lines = [
+            ("Agreement with people, over", str(found["over"])),
+            ("  pairs that people tell apart, with scores", str(found["pairs"])),
+        ]
         for label, key in AGREEMENT:
             value: Any = found[key]
             if value is None:

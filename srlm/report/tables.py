@@ -93,7 +93,9 @@ def _gate(model: dict[str, Any]) -> str:
     if gate is None:
         return NOTHING
     names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
-    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    words = ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    unseen = len(gate.get("unmeasured", []))  # of an earlier version: not known
+    return words + (f" ({unseen} not measured)" if unseen else "")
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
@@ -125,6 +127,9 @@ def print_model(data: dict[str, Any]) -> None:
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
+    pairs = (data["aift"] or {}).get("pairs") or {}  # has a table of its own
+    judged = {name: value for name, value in (_at(data, "metrics", "aift") or {}).items() if name not in pairs}
+    _print_figures("Judge, on its answers to new instructions", judged)
     _print_gate(_at(data, "metrics", "gate"))
     _print_lengths(data["lengths"])
     aift = data["aift"] or {}
@@ -204,6 +209,8 @@ def _print_gate(gate: dict[str, Any] | None) -> None:
     heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
     for finding in gate["findings"]:
         line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
+    if gate.get("unmeasured"):
+        line(f"not measured, so not checked: {', '.join(gate['unmeasured'])}")
 
 
 def _print_answer(row: dict[str, Any]) -> None:

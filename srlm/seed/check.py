@@ -24,7 +24,7 @@ from srlm.seed import replies
 from srlm.seed.files import RawRow, stream_table
 from srlm.seed.kinds import NAMES, Row, SeedFile, evaluation_prompts, read_row
 from srlm.seed.leaks import Prompts
-from srlm.seed.read import NO_SCORE, parts
+from srlm.seed.read import NO_SCORE, parts, responses_lost
 from srlm.store import digest
 
 LOW, HIGH = DEFAULT_SCALE
@@ -48,6 +48,7 @@ CHECKS = {
     "one score": (ANY, "rows with one and the same score: the judge would learn to give no other"),
     "leak": (ANY, "training rows with a prompt that is held out"),
     "near leak": (NOTE, "training rows with a prompt close to one that is held out"),
+    "repeated response": (NOTE, "responses that are empty or came before in their row: srlm leaves them out"),
     "repeated row": (NOTE, "rows that came before, word for word: the first counts"),
     "repeated prompt": (NOTE, "rows whose prompt came before in this file"),
     "shared prompt": (NOTE, "rows whose prompt is also in another of the files"),
@@ -176,7 +177,7 @@ class _Check:
     def file(self, report: FileReport) -> None:
         """Check one file."""
         rows = _Rows(self, report)
-        for raw in stream_table(report.file.path):
+        for raw in stream_table(report.file.path, watched=True):
             rows.check(raw)
         rows.whole()
         for finding in self.findings.values():
@@ -231,6 +232,8 @@ class _Rows:
                 self._left_out(part, row)
             else:
                 self._usable(row, part.where)
+                if lost := responses_lost(part, row):
+                    self.all.find(self.name, "repeated response", [part.where], count=lost)
 
     def _left_out(self, raw: RawRow, reason: str) -> None:
         score = raw.values.get("score")

@@ -57,6 +57,9 @@ def guess(given: Columns, row: RawRow) -> Columns:
     if len(kinds) > 1 or (given.rejected and kinds not in ([], ["chosen"])):
         raise UserError("more than one of --score, --rank, --chosen with --rejected, --label", "give one")
     columns = _verdict(given, row)
+    if given.response and (columns.kind == "pair" or columns.response != given.response):
+        fix = "give two with --label, one with --score or --rank, none with --chosen and --rejected"
+        raise UserError(f"--response {' --response '.join(given.response)} cannot be used so", fix)
     if not columns.prompt:
         columns = replace(columns, prompt=_first(PROMPTS, row.values))
     if not columns.system:

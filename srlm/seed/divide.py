@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, TextIO
 
 from pydantic import BaseModel
 
 from srlm.errors import UserError
-from srlm.records import IFTRow, Messages, RankedResponse, RankedRow, Record
+from srlm.records import IFTRow, LeftOut, Messages, RankedResponse, RankedRow
 from srlm.seed.read import ranked_row
 from srlm.seed.spill import Seen
 from srlm.seed.split import prompt_key
@@ -35,14 +36,6 @@ RULE = (
     "opening turn) is below ift_share. Conversations that open alike stay together; of the same prompt in two trees "
     "the first counts."
 )
-
-
-class LeftOut(Record):
-    """One thing that was left out: a row of dropped.jsonl."""
-
-    where: str
-    what: str  # row, prompt or answer
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -135,12 +128,21 @@ class SeedReport:
             f"{self.folder}: {prompts['ift']} IFT rows, {prompts['ranked']} ranked prompts with {answers['ranked']} "
             f"answers, from {prompts['read']} prompts with {answers['read']} answers."
         ]
+        lines += self.left_out()
+        if note := self.summary.get("note"):
+            lines.append(f"Note: {note}.")
+        if prompts["ranked"]:
+            ift = quote(str(self.ift)) if prompts["ift"] else "IFT"
+            lines.append(f"Next: srlm init RUN --model MODEL --ift {ift} --ranked {quote(str(self.ranked))}")
+        return lines
+
+    def left_out(self) -> list[str]:
+        """What is not in the files and why, one reason a line."""
+        counts, lines = self.summary["counts"], []
         for unit in (unit for unit in ("rows", "prompts", "answers") if unit in counts):
             lines += [f"Left out ({unit}): {reason}: {number}" for reason, number in counts[unit]["dropped"].items()]
         if later := counts.get("later_turns"):
             lines.append(f"Not used: {later} messages of later turns")
-        if note := self.summary.get("note"):
-            lines.append(f"Note: {note}.")
         return lines
 
 
@@ -160,7 +162,8 @@ def divide(
         summary = _fill(building, read, share, seed, made_from)
         building.rename(out.absolute())
     except (OSError, sqlite3.Error) as error:
-        raise UserError(f"{out}: cannot be written ({error})", "make room or choose another place") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{out}: cannot be written ({reason})", "make room or choose another place") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return SeedReport(out, summary)

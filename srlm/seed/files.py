@@ -17,12 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from srlm.console import progress
 from srlm.errors import UserError
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 # CSV knows only text: these columns are converted, and an empty cell in them means that there is no value.
 _CSV_NUMBERS = ("score", "human_score", "human_rank")
 _CSV_JSON = ("messages",)
+MEGABYTE, LONG = 10**6, 20  # bytes; megabytes from which on the progress is shown: some seconds
 _MEND = "mend that line (a file holds a list of objects, or one object per line)"
 
 
@@ -44,10 +46,11 @@ def read_table(path: Path) -> list[RawRow]:
     return list(stream_table(path))
 
 
-def stream_table(path: Path, typed: bool = True) -> Iterator[RawRow]:
+def stream_table(path: Path, typed: bool = True, watched: bool = False) -> Iterator[RawRow]:
     """The rows of a JSONL, JSON, CSV (each perhaps gzipped) or Parquet file, one at a time.
 
     CSV's well-known columns become numbers or lists, unless `typed` is false: then cells are as they were written.
+    `watched` shows how far a long file has been read.
     Raises UserError naming file and line for whatever is wrong, also for a file without a row.
     """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
@@ -57,9 +60,10 @@ def stream_table(path: Path, typed: bool = True) -> Iterator[RawRow]:
         raise UserError(f"{path}: unknown format {suffix or '(no extension)'}", f"known: {known}")
     count = 0
     try:
-        with _open(path, zipped) as file:
+        with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if zipped else raw as file:
             readers: dict[str, _Reader] = {".csv": partial(_csv, typed=typed), ".parquet": _parquet}
-            for row in readers.get(suffix, _json)(path, file):
+            rows = readers.get(suffix, _json)(path, cast(BinaryIO, file))
+            for row in _shown(path, raw, rows) if watched else rows:
                 count = row.number
                 yield row
     except FileNotFoundError:
@@ -73,8 +77,18 @@ def stream_table(path: Path, typed: bool = True) -> Iterator[RawRow]:
         raise UserError(f"{path}: the file has no rows", "give it rows")
 
 
-def _open(path: Path, zipped: bool) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
+def _shown(path: Path, raw: BinaryIO, rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """The rows, with a progress in megabytes of the file where reading it takes long."""
+    size = path.stat().st_size // MEGABYTE
+    if size < LONG:
+        yield from rows
+        return
+    with progress(f"{path.name} (MB)", size) as bar:
+        for row in rows:
+            if (read := min(raw.tell() // MEGABYTE, size)) > bar.done:
+                bar.update(read, size)
+            yield row
+        bar.update(size, size)
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
@@ -130,6 +144,8 @@ def _csv(path: Path, file: BinaryIO, typed: bool) -> Iterator[RawRow]:
     line = 1
     try:
         header = next(reader, [])
+        if double := [name for name in header if header.count(name) > 1]:
+            raise UserError(f"{path}:1: two columns are called {double[0]!r}", "give each column a name of its own")
         for number, cells in enumerate((row for row in reader if row), 1):
             line, where = reader.line_num, f"{path}:{reader.line_num}"
             if len(cells) != len(header):

@@ -7,7 +7,7 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.model_check import CheckedModel
 from srlm.prompts import Templates
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
+from srlm.records import EFTRow, IFTRow, LeftOut, Messages, PromptRow, RatedRow
 from srlm.seed.read import Dropped, R, Read, drop
 from srlm.seed.split import Seeds
 from srlm.settings import Config
@@ -26,6 +26,7 @@ class Given:
     prompts: Read[PromptRow] | None = None
     source: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # of the source, in words
+    source_dropped: list[LeftOut] = field(default_factory=list)
 
 
 def fitting(given: Given, config: Config, model: CheckedModel, templates: Templates) -> tuple[Seeds, list[Dropped]]:

@@ -12,14 +12,14 @@ from typing import Any
 
 from srlm.errors import UserError
 from srlm.parse import DEFAULT_SCALE, parse_score
+from srlm.records import LeftOut
 from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column
-from srlm.seed.divide import ROWS, LeftOut
+from srlm.seed.divide import ROWS
 from srlm.seed.files import RawRow, stream_table
 from srlm.seed.read import OTHER_SCORE, checked_string
 from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
 from srlm.store import write_rows
 
-LOW, HIGH = DEFAULT_SCALE
 RATIONALES = ("judgement", "rationale", "justification", "feedback", "critique", "explanation", "review", "comment")
 LOW, HIGH = DEFAULT_SCALE
 _USUAL = {"prompt": PROMPTS, "response": RESPONSES, "score": SCORES, "rationale": RATIONALES}
@@ -139,6 +139,8 @@ def _write_new(report: ScoresReport, rows: list[dict[str, Any]]) -> None:
                 raise UserError(f"{report.out} is already there, with other rows", "name another file, or move it away")
             report.already = True
             return
+        if beside.exists():
+            raise UserError(f"{beside} is already there", "name another --out, or move it away")
         write_rows(beside, report.dropped)
         building.replace(report.out)
     except OSError as error:

@@ -60,7 +60,7 @@ def _seed_file(path: Path) -> SeedFile:
     kind = _kind(first)
     if kind is None:
         found = ", ".join(map(str, first[0].values)) or "none"
-        fix = "evaluation files go to --against; `srlm seed ranked` takes rated, ranked or paired answers"
+        fix = "evaluation files go to --against; `srlm seed oasst` takes OASST exports, `seed ranked` rated answers"
         raise UserError(f"{first[0].where}: no seed file, by its columns ({found})", fix)
     return SeedFile(path, kind, kind == "eval" or bool(_HELD_OUT.search(path.name.lower())))
 
@@ -78,6 +78,8 @@ def _kind(rows: list[RawRow]) -> str | None:
         return "ift"
     if "messages" in columns and _answered(rows[0].values["messages"]):
         return "ift"
+    if isinstance(rows[0].values.get("prompt"), dict):
+        return None  # a tree of OASST
     return "eval" if columns & {"messages", "prompt", "instruction"} else None
 
 

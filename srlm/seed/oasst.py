@@ -5,6 +5,7 @@ messages of a flat table may stand in any order and are joined on disk (`spill`)
 file in either form.
 """
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -88,7 +89,7 @@ def _source(sources: list[str], choose: OasstFilter, ledger: Ledger) -> Source:
 
 
 def _families(source: str, choose: OasstFilter, ledger: Ledger) -> Iterator[tuple[str, list[Conversation]]]:
-    rows = stream_table(Path(source)) if _is_file(source) else _dataset(source)
+    rows = stream_table(Path(source), watched=True) if _is_file(source) else _dataset(source)
     first = next(rows, None)
     if first is None:
         raise UserError(f"{source}: no rows", "check the name")
@@ -219,6 +220,7 @@ def _dataset(source: str) -> Iterator[RawRow]:
     """The rows of a dataset on the hub, or of one that was downloaded to a folder: its split `train`."""
     from datasets import load_dataset
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the one line that srlm says is enough
     number = 0
     try:
         for number, row in enumerate(load_dataset(source, split="train", streaming=True), 1):

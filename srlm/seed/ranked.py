@@ -64,7 +64,7 @@ def from_ranked(path: Path, out: Path, columns: Columns, options: RankedOptions)
 def _source(path: Path, columns: Columns, options: RankedOptions, share: float, ledger: Ledger) -> Source:
     """Read the whole table to disk first: how good an answer is shows only beside all others."""
     groups, given = Groups(), array("d")
-    for raw in stream_table(path):
+    for raw in stream_table(path, watched=True):
         ledger.read[ROWS] += 1
         answers = _answers(raw, columns)
         if isinstance(answers, str):
@@ -90,6 +90,8 @@ def _good(columns: Columns, asked: float | None, given: "array[float]", share: f
     if columns.kind in ("pair", "label"):
         says_little = "a comparison says which answer is better, not that it is good"
         return 1.0, f"{says_little}: no IFT rows (--ift-share 0.5 takes the better ones)" if not share else says_little
+    if not share:
+        return math.inf, "no IFT rows, as --ift-share 0 says"
     if columns.kind == "rank":
         best = max(given, default=0.0)
         return best, f"IFT takes answers of rank {0.0 - best:g}"

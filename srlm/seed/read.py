@@ -39,6 +39,7 @@ NO_SCORE = "the judgement has no score on the rubric's scale"
 OTHER_SCORE = "the judgement's score is not the row's score"
 ONE_RESPONSE = "fewer than two different responses"
 ALL_ALIKE = "its responses are all rated alike"
+REPEATED_RESPONSE = "a response is empty or came before in its row"
 
 
 class Dropped(Record):
@@ -121,6 +122,11 @@ def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse])
     return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
+def responses_lost(raw: RawRow, row: Record) -> int:
+    """How many responses of the row as it is in the file are not in the row that `make_row` made of it."""
+    return len(raw.values["responses"]) - len(row.responses) if isinstance(row, RankedRow) else 0
+
+
 def _read(path: Path, file: str, scale: Scale = DEFAULT_SCALE) -> Read[Any]:
     """Make each raw row; drop duplicates."""
     result: Read[Any] = Read()
@@ -136,6 +142,8 @@ def _read(path: Path, file: str, scale: Scale = DEFAULT_SCALE) -> Read[Any]:
             else:
                 seen.add(key)
                 result.rows.append(made)
+                lost = Dropped(file=file, row=raw.number, reason=REPEATED_RESPONSE)
+                result.dropped += [lost] * responses_lost(raw, made)
                 continue
         if made in (NO_SCORE, OTHER_SCORE):
             unscored.append(f"{raw.where}: {made}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RatedRow
+from srlm.records import EFTRow, IFTRow, LeftOut, Messages, PromptRow, RatedRow
 from srlm.seed.rated import rated
 from srlm.seed.read import Dropped, drop
 from srlm.settings import DataSettings
@@ -48,6 +48,7 @@ class Split:
     dropped: list[Dropped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)  # what the seed files were made from, when init made them
+    source_dropped: list[LeftOut] = field(default_factory=list)
 
     @property
     def files(self) -> dict[str, list[Any]]:
