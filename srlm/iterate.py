@@ -32,8 +32,9 @@ from srlm.opinions import past_answers, rank_agreements, softening
 from srlm.pairs import consistency, make_pairs
 from srlm.plan import check_plan
 from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, PromptRow, RatedRow, Rollout
-from srlm.run import BASELINE, Run, Stage, Status
+from srlm.run import Run, Status
 from srlm.seed.select import RULE, select, shortage
+from srlm.stages import BASELINE, Stage
 from srlm.store import read_json, read_rows, write_json, write_rows
 from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows

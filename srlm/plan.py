@@ -8,7 +8,8 @@ from srlm.canaries import NAMES
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
-from srlm.run import Run, Stage, State
+from srlm.run import Run, State
+from srlm.stages import Stage
 from srlm.store import read_json, read_rows
 
 

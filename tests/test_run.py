@@ -10,8 +10,9 @@ from run_folder import bare_run, finished_run
 
 from srlm.errors import UserError
 from srlm.plan import check_plan, make_plan
-from srlm.run import Run, find_run, stages_of
+from srlm.run import Run, find_run
 from srlm.settings import PairSettings
+from srlm.stages import stages_of
 
 
 def states(run: Run, n: int) -> dict[str, str]:

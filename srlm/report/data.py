@@ -8,7 +8,8 @@ from typing import Any
 from srlm.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
-from srlm.run import BASELINE, Run, model_number
+from srlm.run import Run
+from srlm.stages import BASELINE, model_number
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
