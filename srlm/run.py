@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from srlm.config import DEFAULTS, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
 from srlm.settings import FORMAT, Config
-from srlm.stages import BASELINE, Stage, baseline_stages, model_number, stages_of
+from srlm.stages import BASELINE, Stage, baseline_stages, model_number, opponents, stages_of
 from srlm.store import digest, file_digest, read_json, write_json
 
 SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
@@ -124,10 +124,12 @@ class Run:
 
     def stages(self, n: int) -> list[Stage]:
         """All stages that bring this run to M_n, in the order they are run."""
+        settings = self.config.eval
+        met = partial(opponents, pairwise=settings.mode == "pairwise") if settings.head_to_head else None
         if not self.builds_eft:
-            return stages_of(n, pairs=self.config.pairs)
+            return stages_of(n, pairs=self.config.pairs, opponents=met)
         before = len(stages_of(0))
-        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs)
+        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs, met)
         building = baseline_stages(self.config.baseline.train) if n else []
         return [*stages[:before], *building, *stages[before:]]
 
@@ -160,6 +162,9 @@ class Run:
             elif name == "prompts/pairwise":
                 if self.config.judge.mode == "pairwise":
                     result[name] = self.templates.pairwise.digest
+            elif name == "prompts/versus":
+                compares = self.config.eval.mode == "pairwise"
+                result[name] = self.templates.pairwise.digest if compares else self.templates.rubric.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
             elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest

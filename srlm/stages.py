@@ -1,11 +1,20 @@
 """The stages of a run: what is done once each, in which order, from which settings and inputs to which files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from srlm.settings import PairSettings
 
 BASELINE = "baseline"  # the folder and the stages that build EFT from what people ranked
+
+Opponents = Callable[[int], list[int]]
+
+
+def opponents(t: int, pairwise: bool) -> list[int]:
+    """Whom M_t meets head to head: the model before it and M1; where answers are scored alone, all from M1 on."""
+    first = [1] if pairwise else range(1, t)  # the others' scores are there already
+    return sorted({t - 1, *(k for k in first if k < t)})
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Stage:
         return self.settings[-1] if self.part == "train" else str(self.part)
 
 
+MEASURED = ("eval.grader", "eval.candidates", "eval.canaries")  # of [eval], what a model's own evaluation reads
 JUDGED = ("run", "model", "engine", "judge")  # the settings that decide what a judgement is
 
 
@@ -42,10 +52,12 @@ def model_number(name: str) -> int:
     return 0 if model == BASELINE else int(model[1:])
 
 
-def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) -> list[Stage]:
+def stages_of(
+    n: int, eft: str = "seed/eft", pairs: PairSettings | None = None, opponents: Opponents | None = None
+) -> list[Stage]:
     """All stages that bring a run to M_n, in the order they are run; some only options of `pairs` call for.
 
-    `eft` is what M1 learns judging from.
+    `eft` is what M1 learns judging from; `opponents` says whom M_t meets head to head, where that is on.
     """
     sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
     result = []
@@ -57,7 +69,9 @@ def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) 
             result.append(_train(f"M{t}", "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
         held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", (*JUDGED, *sampled, "eval"), (*made, *held_out), files))
+        result.append(Stage(f"M{t}/eval", (*JUDGED, *sampled, *MEASURED), (*made, *held_out), files))
+        if t and opponents:
+            result.append(_versus(t, opponents(t)))
         if 0 < t < n:
             aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
             rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
@@ -68,6 +82,13 @@ def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) 
             outputs = ("pairs.jsonl", "dropped.jsonl", "consistency.json")
             result.append(Stage(f"M{t}/pairs", ("pairs",), inputs, tuple(f"M{t}/aift/{name}" for name in outputs)))
     return result
+
+
+def _versus(t: int, others: list[int]) -> Stage:
+    """M_t head to head with `others`: made from the answers in their evaluations, and by M1 or the judge of [eval]."""
+    settings = (*JUDGED, "eval.judge", "eval.judge_endpoint", "eval.mode", "eval.tie_margin")
+    inputs = (*(f"M{k}/eval" for k in (*others, t)), "M1/train", "prompts/versus")
+    return Stage(f"M{t}/versus", settings, inputs, (f"M{t}/versus.json",))
 
 
 def _other_models(t: int, pairs: PairSettings, answered: tuple[str, ...]) -> list[Stage]:
