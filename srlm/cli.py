@@ -162,6 +162,23 @@ def evaluate(
         raise typer.Exit(INTERRUPTED) from None
 
 
+@app.command(epilog="srlm export runs/a M2 --out my-model")
+def export(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Which model, e.g. M2; else the last that is measured.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to make; else RUN/export-M2.")] = None,
+) -> None:
+    """Write a model with a card, its answers for alpaca_eval, and the pairs that it learned from for TRL."""
+    from srlm.console import out as stdout
+    from srlm.export import export_model
+    from srlm.run import find_run
+    from srlm.versus.command import measured_model
+
+    found, _ = find_run(run)
+    t = measured_model(found, model)
+    stdout().print(str(export_model(found, t, out or found.root / f"export-M{t}")), soft_wrap=True)
+
+
 @app.command(epilog="srlm view runs/a")
 def view(
     run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,

@@ -53,8 +53,8 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
     """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
 
     With `redo` ("M2", a stage, or "stale") that and what was made from it is first kept aside, to be made anew. With
-    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` doubts of the promotion
-    gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
+    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` doubts of the
+    promotion gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
         run.load()

@@ -26,7 +26,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
     """
     with run.lock() as lock:
         run.load()
-        measured = [t for t in range(run.last) if (run.folder(t) / "metrics.json").exists()]
+        measured = measured_models(run)
         if 1 not in measured:
             raise UserError(f"{run.root} has no evaluated M1 yet", f"srlm iterate 1 --run {run.root}")
         if against is None and prompts is None:
@@ -68,13 +68,29 @@ def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path
     return result
 
 
+def measured_models(run: Run) -> list[int]:
+    """The numbers of the models that have been evaluated."""
+    return [t for t in range(run.last) if (run.folder(t) / "metrics.json").exists()]
+
+
+def measured_model(run: Run, model: str | None) -> int:
+    """The t of `model` ("M2"), or of the last one. Raises UserError where it has not been evaluated."""
+    measured = measured_models(run)
+    if not measured:
+        raise UserError(f"{run.root} has no evaluated model yet", f"srlm iterate 1 --run {run.root}")
+    t = measured[-1] if model is None else _number(model, measured)
+    if t is None:
+        raise UserError(f"{model}: no name of a model", f"there are {', '.join(f'M{t}' for t in measured)}")
+    return t
+
+
 def _number(model: str, measured: list[int]) -> int | None:
     """The t of "M2"; None for what is no name of a model of the run. Raises UserError for one that it does not have."""
     match = re.fullmatch(r"[Mm](\d+)", model)
     if match is None:
         return None
     if int(match[1]) not in measured:
-        raise UserError(f"--against {model}: not evaluated yet", f"there are {', '.join(f'M{t}' for t in measured)}")
+        raise UserError(f"{model}: not evaluated yet", f"there are {', '.join(f'M{t}' for t in measured)}")
     return int(match[1])
 
 
