@@ -11,9 +11,9 @@ READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
 HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py \
-	dpo_loss.py encode.py engine.py evaluate.py gate_run.py generate.py init.py init_ranked.py iterate.py \
+	dpo_loss.py encode.py engine.py evaluate.py export.py gate_run.py generate.py init.py init_ranked.py iterate.py \
 	judging.py judging_vllm.py launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py \
-	similarity.py train.py train_process.py view.py vllm.py))
+	similarity.py train.py train_process.py versus.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock

@@ -28,7 +28,8 @@ from srlm.metrics import answer_metrics, judge_metrics
 from srlm.packaged import PROMPTS
 from srlm.pairs import make_pair
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
-from srlm.run import SEED_FILES, Run, RunRecord, stages_of
+from srlm.run import SEED_FILES, Run, RunRecord
+from srlm.stages import stages_of
 from srlm.store import write_json, write_rows, write_text
 
 MODELS = 3

@@ -13,8 +13,9 @@ from srlm.errors import UserError
 from srlm.init import Sources, init_run
 from srlm.iterate import build_eft
 from srlm.records import EFTRow, RatedRow
-from srlm.run import BASELINE, Run
+from srlm.run import Run
 from srlm.seed.rated import side_by_side
+from srlm.stages import BASELINE
 from srlm.store import read_rows, write_rows
 
 

@@ -79,6 +79,7 @@ def iterate(
         bool,
         typer.Option("--accept-judge", help="Train on although the health gate has findings; run.json keeps them."),
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at a model that is not promoted.")] = False,
 ) -> None:
     """Train, measure and let the model make its own training data, up to M_N. Rerun after anything: it goes on."""
     from srlm.console import say
@@ -98,7 +99,7 @@ def iterate(
     again = f"srlm iterate {n} --run {found.root}"
     hear_sigterm()
     try:
-        bring_to(found, n, redo, accept_judge)
+        bring_to(found, n, redo, accept_judge, strict)
     except KeyboardInterrupt:
         say(f"Stopped. What is finished is safe; go on with: {again}")
         raise typer.Exit(INTERRUPTED) from None
@@ -133,6 +134,49 @@ def inspect(
         inspect_rows(found, model, row=row, sort=sort, grep=grep, limit=limit, reverse=reverse, as_json=as_json)
     else:
         inspect_run(found, model, as_json)
+
+
+@app.command("eval", epilog="srlm eval runs/a --against M1")
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="M1, a model's folder or id, or alpaca_eval outputs; else earlier models.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts in alpaca_eval's form; else the held-out ones.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the models of a run head to head, before the one judge that [eval] names (else frozen M1)."""
+    from srlm.console import say
+    from srlm.launch import hear_sigterm
+    from srlm.run import find_run
+    from srlm.versus.command import eval_run
+
+    found, how = find_run(run)
+    if run is None:
+        say(f"{found.root} ({how})")
+    hear_sigterm()
+    try:
+        eval_run(found, against, prompts, as_json)
+    except KeyboardInterrupt:
+        say("Stopped. What was judged is safe: the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command(epilog="srlm export runs/a M2 --out my-model")
+def export(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Which model, e.g. M2; else the last that is measured.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to make; else RUN/export-M2.")] = None,
+) -> None:
+    """Write a model with a card, its answers for alpaca_eval, and the pairs that it learned from for TRL."""
+    from srlm.console import out as stdout
+    from srlm.export import export_model
+    from srlm.run import find_run
+    from srlm.versus.command import measured_model
+
+    found, _ = find_run(run)
+    t = measured_model(found, model)
+    stdout().print(str(export_model(found, t, out or found.root / f"export-M{t}")), soft_wrap=True)
 
 
 @app.command(epilog="srlm view runs/a")

@@ -17,7 +17,7 @@ from srlm.canaries import canary_rows
 from srlm.engine import Engine
 from srlm.errors import UserError
 from srlm.judge import make_judge
-from srlm.metrics import answer_metrics, canary_metrics, judge_metrics, judging_metrics, pair_counts
+from srlm.metrics import accuracy_change, answer_metrics, canary_metrics, judge_metrics, judging_metrics, pair_counts
 from srlm.prompts import Templates
 from srlm.records import (
     AnswerEval,
@@ -142,16 +142,21 @@ def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
     rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
     answers = [row for row in rows if isinstance(row, AnswerEval)]
     scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
-    metrics = {
+    metrics: dict[str, Any] = {
         "model": f"M{t}",
         "min_margin": config.pairs.min_margin,
         "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)], scale.high),
         "answers": answer_metrics(answers, config.pairs.at(t)),
     }
+    if t and (earlier := folder.with_name(f"M{t - 1}") / "eval.jsonl").exists():
+        before: list[Any] = [row for row in read_rows(earlier, EvalRow) if row.kind == "judge"]
+        metrics["judge"]["change"] = accuracy_change([row for row in rows if row.kind == "judge"], before)
     if canaries := [row for row in rows if isinstance(row, CanaryEval)]:
         metrics["canaries"] = canary_metrics(canaries, answers)
     if (folder / "aift" / "pairs.jsonl").exists():
         metrics["aift"] = _aift_metrics(folder / "aift")
+    if (versus := folder / "versus.json").exists():
+        metrics["versus"] = read_json(versus)
     write_json(folder / "metrics.json", metrics)
     return metrics
 

@@ -37,6 +37,8 @@ class GenerateJob(BaseModel):
     revision: str | None
     parts: list[Part]  # "aift" rolls out the instructions, and writes them first unless another source did
     result: Path
+    prompts: Path | None = None  # without parts: one answer to each of these prompts, into `answers`
+    answers: Path | None = None
 
 
 def main(path: str) -> int:
@@ -56,6 +58,8 @@ def generate(job: GenerateJob) -> dict[str, Any]:
     arguments = (run.config.model.max_length, settings.args, run.config.run.seed, settings.replicas)
     with load_engine(job.model, job.revision, *arguments) as engine:
         loaded = time.monotonic() - started
+        if job.prompts is not None and job.answers is not None:
+            asyncio.run(answer_prompts(run, job.prompts, job.answers, engine))
         seconds = asyncio.run(make_parts(run, job.t, job.parts, engine))
     return {"load": round(loaded, 2)} | {part: round(value, 2) for part, value in seconds.items()}
 
@@ -78,6 +82,19 @@ async def make_parts(run: Run, t: int, parts: list[Part], engine: Engine) -> dic
         await work[part](run, t, engine, slots)
         seconds[part] = time.monotonic() - started
     return seconds
+
+
+async def answer_prompts(run: Run, prompts: Path, answers: Path, engine: Engine) -> None:
+    """One answer to each prompt of a file that has none yet; the seed is that of evaluations."""
+    done = {row.id for row in read_rows(answers, Rollout)}
+    owed = [row for row in read_rows(prompts, PromptRow) if row.id not in done]
+    slots, seed = asyncio.Semaphore(run.config.rollout.max_in_flight), seed_of(run.config.run.seed, "eval")
+
+    async def work(row: PromptRow) -> Rollout:
+        return await answer(engine, run.config.rollout, row.id, row.messages, 1, seed)
+
+    with Appender(answers) as file:
+        await work_on(_each(owed), work, slots, file)
 
 
 async def evaluate(run: Run, t: int, engine: Engine, slots: asyncio.Semaphore) -> None:

@@ -31,12 +31,15 @@ from srlm.metrics import instruction_counts
 from srlm.opinions import past_answers, rank_agreements, softening
 from srlm.pairs import consistency, make_pairs
 from srlm.plan import check_plan
+from srlm.promote import check_promotion
 from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, PromptRow, RatedRow, Rollout
-from srlm.run import BASELINE, Run, Stage, Status
+from srlm.run import Run, Status
 from srlm.seed.select import RULE, select, shortage
+from srlm.stages import BASELINE, Stage
 from srlm.store import read_json, read_rows, write_json, write_rows
 from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
+from srlm.versus.compare import compare_run, said
 
 # Progress of what other models are asked: label, and the rows that count.
 OTHERS = {
@@ -46,12 +49,12 @@ OTHERS = {
 }
 
 
-def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False) -> None:
+def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:
     """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
 
     With `redo` ("M2", a stage, or "stale") that and what was made from it is first kept aside, to be made anew. With
-    `accept_judge` findings of the health gate are recorded and do not stop the run. Raises UserError, StageError or
-    KeyboardInterrupt; whatever is finished by then is on disk.
+    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` doubts of the
+    promotion gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
         run.load()
@@ -60,7 +63,7 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
             say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
         if redo is not None:
             say(f"{redo} and what was made from it is kept in {run.set_aside(redo)}")
-        iteration = Iteration(run, n, lock, accept_judge)
+        iteration = Iteration(run, n, lock, accept_judge, strict)
         if any(change["key"].startswith("pairs.") for change in changes):
             iteration.measure_again()
         iteration.all()
@@ -77,8 +80,8 @@ def build_eft(run: Run) -> None:
 class Iteration:
     """One call of `srlm iterate`: the run, where it shall go, and the lock that its children inherit."""
 
-    def __init__(self, run: Run, n: int, lock: int, accept_judge: bool = False) -> None:
-        self.run, self.n, self.lock, self.accept_judge = run, n, lock, accept_judge
+    def __init__(self, run: Run, n: int, lock: int, accept_judge: bool = False, strict: bool = False) -> None:
+        self.run, self.n, self.lock, self.accept_judge, self.strict = run, n, lock, accept_judge, strict
         self.stages = {stage.name: stage for stage in run.stages(n)}
 
     def all(self) -> None:
@@ -89,6 +92,8 @@ class Iteration:
         for t in range(1, self.n + 1):
             self.train(t)
             self.generate(t)
+            self.head_to_head(t)
+            self.check_promotion(t)
             if t < self.n:
                 self.ask_other_models(t)
                 self.make_pairs(t)
@@ -240,6 +245,31 @@ class Iteration:
         if part == "instructions":
             return Watch(f"M{t}: instructions", run.aift(t) / "instructions.jsonl", count)
         return Watch(f"M{t}: AIFT(M{t}), instructions rolled out", run.aift(t) / "rollouts.jsonl", count)
+
+    def head_to_head(self, t: int) -> None:
+        """M_t's held-out answers against those of earlier models, before the run's one judge (eval.head_to_head)."""
+        stage = self.stages.get(f"M{t}/versus")
+        if stage is None or self.done(stage):
+            return
+        with self.recorded(stage) as info:
+            found = compare_run(self.run, [t], self.lock)[f"M{t}"]
+            info["judge"] = found["judge"]
+            said(f"M{t}", found["against"])
+
+    def check_promotion(self, t: int) -> None:
+        """Whether M_t is better than the model before it: said (promote.action), or with --strict the end of the call.
+
+        Nothing is asked again once the next model is trained.
+        """
+        settings, after = self.run.config.promote, self.stages.get(f"M{t + 1}/train")
+        if t < 2 or settings.action == "off" or (after and self.done(after)):
+            return
+        metrics, previous = (read_json(self.run.folder(k) / "metrics.json") for k in (t, t - 1))
+        doubts = check_promotion(metrics, previous, settings)
+        for doubt in doubts:
+            say(f"M{t}, promotion: {doubt}" + (" [waived]" if doubt.waived else ""))
+        if (self.strict or settings.action == "stop") and any(not doubt.waived for doubt in doubts):
+            raise StageError(f"M{t} is not promoted; look: srlm inspect {self.run.root}; on without --strict")
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,26 @@ def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str
     }
 
 
+def accuracy_change(rows: Sequence[JudgeEval], previous: Sequence[JudgeEval]) -> dict[str, Any]:
+    """Pairwise accuracy minus that of another model, on the pairs of responses that both scored; bootstrap by group."""
+    known = [{row.id for row in found if _scored(row)} for found in (rows, previous)]
+    both = known[0] & known[1]
+    mine, theirs = (_groups([row for row in found if row.id in both]) for found in (rows, previous))
+    points = [
+        (sum(a.pair_points()) - sum(b.pair_points()), len(a.pair_points())) for a, b in zip(mine, theirs, strict=True)
+    ]
+    total = sum(count for _, count in points)
+    return {
+        "pairs": total,
+        "accuracy": math.fsum(gain for gain, _ in points) / total if total else None,
+        "interval": bootstrap_interval(points),
+    }
+
+
+def _scored(row: JudgeEval) -> bool:
+    return row.dropped is None and any(judgement.score is not None for judgement in row.judgements)
+
+
 @dataclass(frozen=True)
 class _Group:
     """The scored responses of one prompt: parallel lists of human and model scores."""

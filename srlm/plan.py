@@ -8,7 +8,8 @@ from srlm.canaries import NAMES
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
-from srlm.run import Run, Stage, State
+from srlm.run import Run, State
+from srlm.stages import Stage, opponents
 from srlm.store import read_json, read_rows
 
 
@@ -97,9 +98,12 @@ def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
         return int(candidates * judged)
     if stage.part == "judge":
         return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
+    prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+    if stage.part == "versus":  # scored: its own answers, as those of earlier models were; pairwise: every pair twice
+        judges = 2 * len(opponents(stage.t, True)) if config.eval.mode == "pairwise" else 1
+        return int(prompts * judges * judged)
     if stage.part != "eval":
         return 0
-    prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
     held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
     canaries = len(NAMES) * min(config.eval.canaries, prompts)
     return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)

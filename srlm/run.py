@@ -12,8 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from srlm.config import DEFAULTS, flat, load_config
 from srlm.errors import UserError
 from srlm.prompts import Templates
-from srlm.settings import FORMAT, Config, PairSettings
+from srlm.settings import FORMAT, Config
+from srlm.stages import BASELINE, Stage, baseline_stages, model_number, opponents, stages_of
 from srlm.store import digest, file_digest, read_json, write_json
 
 SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
 MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
-BASELINE = "baseline"  # the folder and the stages that build EFT from what people ranked
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -61,97 +60,6 @@ class RunRecord(BaseModel):
     changes: list[dict[str, Any]] = []  # accepted changes of settings
     accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with
     stages: dict[str, StageRecord] = {}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One unit of work: its name, the settings it reads, its inputs (stages, seed files, templates), its files."""
-
-    name: str
-    settings: tuple[str, ...]  # config tables, or single keys of one
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]  # relative to the run folder
-
-    @property
-    def t(self) -> int:
-        """The number of the model it belongs to; 0 for the baseline, which comes before M1."""
-        return model_number(self.name)
-
-    @property
-    def part(self) -> Any:
-        """What it does: train, eval, aift or pairs; judge or eft for the baseline."""
-        return self.name.split("/")[1]
-
-    @property
-    def kind(self) -> str:
-        """What stages that take about the same time have in common: sft, dpo, or the part."""
-        return self.settings[-1] if self.part == "train" else str(self.part)
-
-
-JUDGED = ("run", "model", "engine", "judge")  # the settings that decide what a judgement is
-
-
-def model_number(name: str) -> int:
-    """The t of a stage's name "M{t}/..."; 0 for the baseline's."""
-    model = name.partition("/")[0]
-    return 0 if model == BASELINE else int(model[1:])
-
-
-def stages_of(n: int, eft: str = "seed/eft", pairs: PairSettings | None = None) -> list[Stage]:
-    """All stages that bring a run to M_n, in the order they are run; some only options of `pairs` call for.
-
-    `eft` is what M1 learns judging from.
-    """
-    sampled = ("rollout.temperature", "rollout.top_p", "rollout.max_tokens")
-    result = []
-    for t in range(n + 1):
-        made = (f"M{t}/train",) if t else ()
-        if t == 1:
-            result.append(_train("M1", "sft", ("seed/ift", eft, "prompts/judge")))
-        elif t > 1:
-            result.append(_train(f"M{t}", "dpo", (f"M{t - 1}/train", f"M{t - 1}/pairs")))
-        held_out = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
-        files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", (*JUDGED, *sampled, "eval"), (*made, *held_out), files))
-        if 0 < t < n:
-            aift = (*made, "seed/ift", *held_out, "prompts/instruction", "instructions/source")
-            rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
-            result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
-            others = _other_models(t, pairs or PairSettings(), (*JUDGED, *sampled, "rollout.candidates"))
-            result += others
-            inputs = (f"M{t}/aift", *(stage.name for stage in others))
-            outputs = ("pairs.jsonl", "dropped.jsonl", "consistency.json")
-            result.append(Stage(f"M{t}/pairs", ("pairs",), inputs, tuple(f"M{t}/aift/{name}" for name in outputs)))
-    return result
-
-
-def _other_models(t: int, pairs: PairSettings, answered: tuple[str, ...]) -> list[Stage]:
-    """What options of `pairs` need of other models: an earlier one's answers, judged by M_t; M_{t-1}'s judgements."""
-    result = []
-    inputs = (f"M{t}/train", f"M{t}/aift", "prompts/judge")
-    if pairs.anchor not in ("off", f"M{t}"):
-        past = [f"{pairs.anchor}/train"] if pairs.anchor != "M0" else []
-        files = (f"M{t}/aift/past_judged.jsonl", f"M{t}/aift/past.jsonl")
-        result.append(Stage(f"M{t}/past", (*answered, "pairs.anchor"), (*inputs, *past), files))
-    if pairs.consistency != "off":
-        previous = [f"M{t - 1}/train"] if t > 1 else []
-        result.append(Stage(f"M{t}/previous", JUDGED, (*inputs, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
-    return result
-
-
-def baseline_stages(trained: bool) -> list[Stage]:
-    """The stages that build EFT: SFT of M0 on IFT alone (if `trained`), judging, choosing what agrees with people."""
-    train = [_train(BASELINE, "sft", ("seed/ift",))] if trained else []
-    judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
-    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))
-    chosen = ("run", "baseline.max_share", "baseline.min_rows")
-    files = (f"{BASELINE}/eft.jsonl", f"{BASELINE}/dropped.jsonl")
-    return [*train, judge, Stage(f"{BASELINE}/eft", chosen, (judge.name,), files)]
-
-
-def _train(model: str, algorithm: str, inputs: tuple[str, ...]) -> Stage:
-    files = tuple(f"{model}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
-    return Stage(f"{model}/train", ("run", "model", "train", algorithm), inputs, files)
 
 
 class Run:
@@ -216,10 +124,12 @@ class Run:
 
     def stages(self, n: int) -> list[Stage]:
         """All stages that bring this run to M_n, in the order they are run."""
+        settings = self.config.eval
+        met = partial(opponents, pairwise=settings.mode == "pairwise") if settings.head_to_head else None
         if not self.builds_eft:
-            return stages_of(n, pairs=self.config.pairs)
+            return stages_of(n, pairs=self.config.pairs, opponents=met)
         before = len(stages_of(0))
-        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs)
+        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs, met)
         building = baseline_stages(self.config.baseline.train) if n else []
         return [*stages[:before], *building, *stages[before:]]
 
@@ -252,6 +162,9 @@ class Run:
             elif name == "prompts/pairwise":
                 if self.config.judge.mode == "pairwise":
                     result[name] = self.templates.pairwise.digest
+            elif name == "prompts/versus":
+                compares = self.config.eval.mode == "pairwise"
+                result[name] = self.templates.pairwise.digest if compares else self.templates.rubric.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
             elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest

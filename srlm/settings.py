@@ -252,6 +252,24 @@ class EvalSettings(Settings):
     canaries: int = Field(
         4, ge=0, description="Held-out prompts with which worthless answers (canaries) are judged; 0: none."
     )
+    head_to_head: bool = knob(
+        False, "Compare each model with earlier ones before one judge after each iteration (one more engine load)."
+    )
+    judge: str = Field(
+        "",
+        description='Who judges head to head, in the whole run: a model, or a name at an endpoint; "": frozen M1.',
+    )
+    judge_endpoint: str = Field("", description='OpenAI-compatible server of that judge; "": it is loaded here.')
+    mode: Literal["scored", "pairwise"] = Field(
+        "scored", description="Head to head by the score of each answer alone, or of both together in both orders."
+    )
+    tie_margin: float = Field(0.0, ge=0, description="Mode scored: a difference of at most so much is a tie.")
+
+    @model_validator(mode="after")
+    def _endpoint_with_a_name(self) -> "EvalSettings":
+        if self.judge_endpoint and not self.judge:
+            raise ValueError("eval.judge_endpoint needs eval.judge, the model's name there")
+        return self
 
 
 GateCheck = Literal[
@@ -298,6 +316,30 @@ class GateSettings(Settings):
     waive: list[GateCheck] = knob([], "Checks that are shown, but do not stop the run.")
 
 
+PromoteCheck = Literal["wins", "judge", "length", "diversity", "canaries"]
+
+
+class PromoteSettings(Settings):
+    """The promotion gate: what M_{t+1} must show against M_t to count as the better model."""
+
+    action: Literal["off", "warn", "stop"] = knob(
+        "warn", "What `srlm iterate` does when a new model is in doubt; --strict stops for that call."
+    )
+    min_win_rate: float = knob(
+        0.5, "The lower bound of the win rate must be above it: at 0.5 the two may be alike.", ge=0, le=1
+    )
+    max_accuracy_drop: float = knob(
+        0.01, "In doubt where the whole interval of the change of the judge's accuracy is below minus this.", ge=0, le=1
+    )
+    max_length_growth: float = knob(
+        0.25, "Growth of the mean answer that needs a win at equal length: judges like length for its own sake.", ge=0
+    )
+    min_distinct_ratio: float = knob(
+        0.7, "Least distinct-2 of the answers over that of the model before: below, they grow alike.", ge=0, le=1
+    )
+    waive: list[PromoteCheck] = knob([], "Checks that are shown, but do not count.")
+
+
 class Config(Settings):
     """All settings of a run; one field per table of config.toml."""
 
@@ -317,6 +359,7 @@ class Config(Settings):
     dpo: DPOSettings = DPOSettings()
     eval: EvalSettings = EvalSettings()
     gate: GateSettings = GateSettings()
+    promote: PromoteSettings = PromoteSettings()
 
     @model_validator(mode="after")
     def _scores_to_compare(self) -> "Config":

@@ -15,7 +15,8 @@ from page_run import ATTACKS, HOSTILE_ID, ROWS, page_run
 from run_folder import bare_run
 
 from srlm.report.html import write_page
-from srlm.run import Run, stages_of
+from srlm.run import Run
+from srlm.stages import stages_of
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,8 +10,9 @@ from run_folder import bare_run, finished_run
 
 from srlm.errors import UserError
 from srlm.plan import check_plan, make_plan
-from srlm.run import Run, find_run, stages_of
+from srlm.run import Run, find_run
 from srlm.settings import PairSettings
+from srlm.stages import opponents, stages_of
 
 
 def states(run: Run, n: int) -> dict[str, str]:
@@ -31,6 +32,14 @@ def test_the_order_of_stages() -> None:
     assert [stage.name for stage in stages_of(2)] == [
         "M0/eval", "M1/train", "M1/eval", "M1/aift", "M1/pairs", "M2/train", "M2/eval",
     ]  # fmt: skip
+
+
+def test_head_to_head_is_a_stage_of_each_trained_model() -> None:
+    stages = {stage.name: stage for stage in stages_of(3, opponents=lambda t: opponents(t, pairwise=True))}
+    assert [name for name in stages if name.endswith("versus")] == ["M1/versus", "M2/versus", "M3/versus"]
+    assert stages["M3/versus"].inputs == ("M1/eval", "M2/eval", "M3/eval", "M1/train", "prompts/versus")
+    assert [opponents(t, pairwise=False) for t in (1, 2, 4)] == [[0], [1], [1, 2, 3]]
+    assert "eval" not in stages["M3/eval"].settings  # another judge of head to head leaves evaluations valid
 
 
 def test_options_of_pairs_that_ask_other_models_have_stages() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from srlm.console import say
 from srlm.errors import StageError, UserError
 from srlm.judging.columns import Columns, guess, is_list, item_of
-from srlm.judging.job import JudgeJob
+from srlm.judging.job import JudgeJob, weights_digest
 from srlm.judging.output import Finished, Row, added_names, figures, line_of, suffix_of, write
 from srlm.judging.people import People, opinions
 from srlm.judging.request import STDIN, Request
@@ -27,7 +27,7 @@ from srlm.launch import Watch, run_child
 from srlm.parse import DEFAULT_SCALE, Scale
 from srlm.rubric import load_rubric
 from srlm.seed.files import stream_table
-from srlm.store import digest, file_digest, read_json, write_json
+from srlm.store import file_digest, read_json, write_json
 
 
 @dataclass
@@ -153,16 +153,12 @@ def asked(request: Request, found: Input) -> dict[str, Any]:
     engine = request.engine.model_dump(exclude={"concurrency", "timeout", "arguments"})
     settings = request.config.judge.model_dump(exclude={"rubric", "pairwise_rubric"})
     rubric = load_rubric(request.rubric).digest if request.rubric else None
-    weights = sorted(
-        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-        for file in Path(request.engine.model).glob("*.safetensors")
-    )
     values: dict[str, Any] = {
         "input": file_digest(found.path),
         "rubric": rubric,
         "scale": list(request.scale or ()) or None,
     }
-    values |= {"seed": request.config.run.seed, "weights": digest(weights) if weights else None}
+    values |= {"seed": request.config.run.seed, "weights": weights_digest(request.engine.model)}
     return values | engine | settings | {f"column {k}": v for k, v in found.columns.model_dump().items()}
 
 

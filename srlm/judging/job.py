@@ -8,6 +8,7 @@ from srlm.judging.columns import Columns
 from srlm.parse import Scale
 from srlm.records import Judgement, Record
 from srlm.settings import JudgeSettings
+from srlm.store import digest
 
 
 class LocalModel(Record):
@@ -40,6 +41,13 @@ class JudgeJob(BaseModel):
     seed: int
     rows: Path
     result: Path
+
+
+def weights_digest(model: str) -> str | None:
+    """What tells the weights of a local folder from others: names, sizes and times; None for an id or a served name."""
+    files = Path(model).glob("*.safetensors")
+    found = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return digest(found) if found else None
 
 
 class Judged(Record):

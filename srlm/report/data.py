@@ -2,13 +2,16 @@
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from srlm.metrics import instruction_counts, pair_counts
+from srlm.promote import best_so_far
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
-from srlm.run import BASELINE, Run, model_number
+from srlm.run import Run
+from srlm.stages import BASELINE, model_number
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
@@ -29,8 +32,15 @@ def run_data(run: Run) -> dict[str, Any]:
         "recipe": config.recipe,
         "seed": config.run.seed,
         "baseline": _baseline(run) if run.builds_eft else None,
-        "models": [_summary(run, t) for t in models_of(run)],
+        "models": (models := [_summary(run, t) for t in models_of(run)]),
+        "best": _best(run, [model["metrics"] for model in models[1:] if model["metrics"]]),
     }
+
+
+def _best(run: Run, metrics: list[dict[str, Any]]) -> dict[str, str] | None:
+    """The best model so far by the promotion gate, and why."""
+    found = best_so_far(metrics, run.config.promote)
+    return asdict(found) if found else None
 
 
 def model_data(run: Run, t: int) -> dict[str, Any]:

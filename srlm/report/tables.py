@@ -31,6 +31,8 @@ def print_run(data: dict[str, Any]) -> None:
         if any(cell != NOTHING for cell in cells):
             table.add_row(label, *(safe(cell) for cell in cells))
     out().print(table)
+    if data["best"]:
+        line(f"Best so far: {data['best']['model']} ({data['best']['why']})")
 
 
 def _print_baseline(baseline: dict[str, Any]) -> None:
@@ -63,6 +65,7 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield one("self-score", number, *answers, "self_score")
     yield one("judge: pairwise accuracy", percent, *judge, "pairwise_accuracy")
     yield one("  95% interval", interval, *judge, "pairwise_interval")
+    yield "win rate against the model before", [_won(model) for model in models]
     yield one("judge: Spearman", number, *judge, "spearman")
     yield one("judge: replies parsed", percent, *judge, "parse_rate")
     yield one("answer length (characters)", whole, *answers, "chars")
@@ -85,6 +88,15 @@ def _kept(model: dict[str, Any]) -> str:
 def _passed(model: dict[str, Any]) -> str:
     found = _at(model, "metrics", "canaries")
     return f"{len(found['passed'])} of {len(found['scores'])}" if found else NOTHING
+
+
+def _won(model: dict[str, Any]) -> str:
+    """The win rate against the model before, with its interval."""
+    against = _at(model, "metrics", "versus", "against") or {}
+    found = against.get(f"M{int(model['model'][1:]) - 1}")
+    if not found or found["win_rate"] is None:
+        return NOTHING
+    return f"{percent(found['win_rate'])} ({interval(found['interval'])})"
 
 
 def _gate(model: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Head to head: two models' answers to the same prompts before one judge."""
