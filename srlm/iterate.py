@@ -37,6 +37,7 @@ from srlm.run import Run, Status
 from srlm.seed.select import RULE, select, shortage
 from srlm.stages import BASELINE, Stage
 from srlm.store import read_json, read_rows, write_json, write_rows
+from srlm.track import track
 from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
 from srlm.versus.compare import compare_run, said
@@ -93,6 +94,7 @@ class Iteration:
             self.train(t)
             self.generate(t)
             self.head_to_head(t)
+            track(self.run)
             self.check_promotion(t)
             if t < self.n:
                 self.ask_other_models(t)

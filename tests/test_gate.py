@@ -144,7 +144,7 @@ def gated(tmp_path: Path, figures: dict[str, Any], text: str = "") -> Run:
         write_json(run.folder(t) / "metrics.json", figures)
     if text:
         path = run.root / "config.toml"
-        path.write_text(path.read_text().replace("waive = []", text))
+        path.write_text(path.read_text().replace("waive = []", text, 1))  # of [gate], which comes before [promote]
     return Run(run.root)
 
 
