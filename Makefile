@@ -23,7 +23,7 @@ setup: $(READY)
 
 $(READY): $(LOCK) pyproject.toml $(if $(OTHER_LOCK),other-lock)
 	@test -n "$(PYTHON)" || { echo "srlm needs Python 3.11: install it, or name it: make setup PYTHON=..." >&2; exit 1; }
-	@echo "Setting up .venv (once; some minutes) ..."
+	@echo "Setting up .venv: about 4 GB, once, 4 minutes or more. To watch: tail -f .venv/setup.log"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@{ .venv/bin/python -m pip install --no-deps -r $(LOCK) \
 		&& .venv/bin/python -m pip install --no-deps --no-build-isolation -e . ; } > .venv/setup.log 2>&1 \

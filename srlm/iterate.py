@@ -9,45 +9,31 @@ Each step below is a stage: done once, recorded in run.json, and skipped when it
 each phase is a child process that owns the accelerator alone, since only its end gives all the memory back.
 """
 
-import math
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from srlm.canaries import NAMES
 from srlm.console import say
 from srlm.errors import StageError
 from srlm.evaluate import write_metrics
 from srlm.gate import check_judge, unmeasured, ways_on
-from srlm.generate import GenerateJob, Part, instruction_filter
+from srlm.generate import instruction_filter
 from srlm.instructions import instructions_from_file
-from srlm.launch import Watch, run_child
 from srlm.metrics import instruction_counts
-from srlm.opinions import past_answers, rank_agreements, softening
+from srlm.opinions import past_answers, rank_agreements
 from srlm.pairs import consistency, make_pairs
+from srlm.phases import Phases
 from srlm.plan import check_plan
 from srlm.promote import check_promotion
-from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, PromptRow, RatedRow, Rollout
-from srlm.run import Run, Status
+from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, RatedRow, Rollout
+from srlm.run import Run
 from srlm.seed.select import RULE, select, shortage
-from srlm.stages import BASELINE, Stage
+from srlm.stages import BASELINE
 from srlm.store import read_json, read_rows, write_json, write_rows
 from srlm.track import track
-from srlm.train.job import TrainJob, launch_command
 from srlm.train.rows import sft_rows
 from srlm.versus.compare import compare_run, said
-
-# Progress of what other models are asked: label, and the rows that count.
-OTHERS = {
-    "past": ("an earlier model answers the same instructions", "past.jsonl"),
-    "judge_past": ("judges the earlier model's answers", "past_judged.jsonl"),
-    "previous": ("the previous model judges its candidates", "previous_judged.jsonl"),
-}
 
 
 def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:
@@ -78,12 +64,12 @@ def build_eft(run: Run) -> None:
         Iteration(run, 1, lock).build_eft()
 
 
-class Iteration:
-    """One call of `srlm iterate`: the run, where it shall go, and the lock that its children inherit."""
+class Iteration(Phases):
+    """One call of `srlm iterate`, step by step; how a step is run as a child process is in `phases`."""
 
     def __init__(self, run: Run, n: int, lock: int, accept_judge: bool = False, strict: bool = False) -> None:
-        self.run, self.n, self.lock, self.accept_judge, self.strict = run, n, lock, accept_judge, strict
-        self.stages = {stage.name: stage for stage in run.stages(n)}
+        super().__init__(run, n, lock)
+        self.accept_judge, self.strict = accept_judge, strict
 
     def all(self) -> None:
         """M0 is only measured; each later model is trained, measured, and (but for the last) makes AIFT."""
@@ -147,34 +133,6 @@ class Iteration:
         write_rows(rows, sft_rows(read_rows(self.run.seed("ift"), IFTRow), eft, self.run.templates))
         self.train_child(name, "sft", 0, rows)
 
-    def train_child(self, name: str, algorithm: Literal["sft", "dpo"], start: int, rows: Path) -> None:
-        """Train the model `name` from M_start on the rows, in a child process."""
-        run, folder = self.run, self.run.root / name
-        job = TrainJob(
-            algorithm=algorithm,
-            model=run.model(start),
-            revision=None if start else run.config.model.revision,
-            rows=rows,
-            out=folder / "model",
-            checkpoints=folder / "checkpoints",
-            log=folder / "train.jsonl",
-            result=run.log(f"{name}-train").with_suffix(".result.json"),
-            seed=run.config.run.seed,
-            max_length=run.config.model.max_length,
-            train=run.config.train,
-            optimizer=run.config.sft if algorithm == "sft" else run.config.dpo,
-            consistency=1.0 if algorithm == "sft" else softening(run, start),
-        )
-        command = launch_command(self.write_job(f"{name}-train", job), run.config.train.num_processes)
-        with self.recorded(self.stages[f"{name}/train"]) as info:
-            info["launch"] = command
-            batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
-            label, steps = f"{name}: {algorithm.upper()} of M{start}", math.ceil(batches * job.optimizer.epochs)
-            watches = [Watch(label, job.log, steps, steps=True)]
-            info |= run_child(command, job.result, run.log(f"{name}-train"), watches, self.lock)
-        if info["overlong"]:
-            say(f"{name}: {info['overlong']} rows are longer than model.max_length and were left out of training")
-
     # --- generate --------------------------------------------------------------------------------------------------
 
     def generate(self, t: int) -> None:
@@ -216,37 +174,7 @@ class Iteration:
             say(f"M{t}: only {kept} of {wanted} instructions from {asked} requests; dropped: {dropped}")
         return counts
 
-    def generate_child(self, t: int, model: str, parts: list[Part]) -> dict[str, Any]:
-        """Run the rollout child on `model` for the given parts of iteration t."""
-        run, name = self.run, f"{BASELINE if 'judge' in parts else f'M{t}'}-{'-'.join(parts)}"
-        job = GenerateJob(
-            run=run.root,
-            t=t,
-            model=model,
-            revision=run.config.model.revision if model == run.config.model.path else None,
-            parts=parts,
-            result=run.log(name).with_suffix(".result.json"),
-        )
-        command = [sys.executable, "-P", "-m", "srlm.generate", str(self.write_job(name, job))]
-        return run_child(command, job.result, run.log(name), [self.watch(t, part) for part in parts], self.lock)
-
-    def watch(self, t: int, part: Part) -> Watch:
-        """The progress bar of one part."""
-        run, count = self.run, self.run.config.instructions.count
-        if part == "eval":
-            held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
-            prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
-            canaries = len(NAMES) * min(run.config.eval.canaries, prompts)
-            return Watch(f"M{t}: evaluation", run.folder(t) / "eval.jsonl", held_out + prompts + canaries)
-        if part == "judge":
-            total = sum(1 for _ in read_rows(run.seed("ranked"), RatedRow))
-            return Watch("baseline: judging what people ranked", run.baseline / "judgements.jsonl", total)
-        if part in OTHERS:
-            label, name = OTHERS[part]
-            return Watch(f"M{t}: {label}", run.aift(t) / name, sum(1 for _ in (run.aift(t) / "rollouts.jsonl").open()))
-        if part == "instructions":
-            return Watch(f"M{t}: instructions", run.aift(t) / "instructions.jsonl", count)
-        return Watch(f"M{t}: AIFT(M{t}), instructions rolled out", run.aift(t) / "rollouts.jsonl", count)
+    # --- is it better? ---------------------------------------------------------------------------------------------
 
     def head_to_head(self, t: int) -> None:
         """M_t's held-out answers against those of earlier models, before the run's one judge (eval.head_to_head)."""
@@ -333,36 +261,3 @@ class Iteration:
             dropped = metrics["aift"]["dropped"]
             raise StageError(f"M{t} made no preference pair: {dropped}; see `srlm inspect {run.root}`")
         say(f"M{t}, health gate: " + ("accepted with --accept-judge" if accepted else "passed"))
-
-    # --- bookkeeping -----------------------------------------------------------------------------------------------
-
-    def done(self, stage: Stage) -> bool:
-        """Whether the stage is done and still holds."""
-        return self.run.state(stage)[0] == "done"
-
-    def write_job(self, name: str, job: Any) -> Path:
-        """Write a child's job file beside its log."""
-        path = self.run.log(name).with_suffix(".job.json")
-        path.write_text(job.model_dump_json(indent=2))
-        return path
-
-    @contextmanager
-    def recorded(self, *stages: Stage) -> Iterator[dict[str, Any]]:
-        """Record the stages as running, then as they end; what the block puts into the yielded dict is kept."""
-        for stage in stages:
-            self.run.begin(stage)
-        started = time.monotonic()
-        info: dict[str, Any] = {}
-        status: Status = "failed"
-        try:
-            yield info
-            status = "done"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        finally:
-            rest = time.monotonic() - started
-            for stage in reversed(stages):  # the first one also bears the loading of the model
-                seconds = info.get(stage.part, 0.0) if stage is not stages[0] else rest
-                self.run.end(stage, status, seconds, info)
-                rest -= seconds

@@ -274,7 +274,9 @@ def test_a_key_in_the_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
 def test_a_judge_that_nobody_can_read_has_a_summary_too(tmp_path: Path) -> None:
     file, out = SHARED / "prometheus_vicuna_eval.json", tmp_path / "out.jsonl"
     with serve(ChatServer(lambda prompt: "Fine.")) as server:
-        done = run(server, file, "--judge-prompt", "instruction", "--scale", "1-5", "--out", out).stderr.decode()
+        asked = (file, "--judge-prompt", "instruction", "--scale", "1-5", "--out", out)
+        done = run(server, *asked, code=1).stderr.decode()
     assert "judgements with a score" in done
+    assert "error: no response has a score" in done
     assert {row["score"] for row in read(out)} == {None}
     assert not (tmp_path / ".out.jsonl.work").exists()

@@ -43,7 +43,10 @@ class Input:
 
 
 def judge_file(request: Request) -> None:
-    """Judge the file. Raises UserError, before any model is loaded, for whatever is wrong with it."""
+    """Judge the file. Raises UserError, before any model is loaded, for whatever is wrong with it.
+
+    Raises StageError when all is done and not one response has a score.
+    """
     with _input_file(request.file) as path:
         out = request.out or (None if request.file == STDIN else default_out(Path(request.file)))
         if out is not None:
@@ -53,11 +56,13 @@ def judge_file(request: Request) -> None:
         found = check(path, request)
         if out is None:
             with tempfile.TemporaryDirectory(prefix="srlm-judge-") as folder:
-                _judge(request, found, Path(folder), None)
-            return
-        work = out.with_name(f".{out.name}.work")
-        _judge(request, found, work, out)
-        shutil.rmtree(work)
+                summary = _judge(request, found, Path(folder), None)
+        else:
+            work = out.with_name(f".{out.name}.work")
+            summary = _judge(request, found, work, out)
+            shutil.rmtree(work)
+    if not summary.scored:
+        raise StageError("no response has a score: this model cannot judge such rows with this rubric (reasons above)")
 
 
 def default_out(file: Path) -> Path:
@@ -104,7 +109,7 @@ def check(path: Path, request: Request) -> Input:
     return found
 
 
-def _judge(request: Request, found: Input, work: Path, out: Path | None) -> None:
+def _judge(request: Request, found: Input, work: Path, out: Path | None) -> Summary:
     """Have the child judge what is owed, and write the output; without `out` it streams to stdout."""
     work.mkdir(parents=True, exist_ok=True)
     with _locked(work) as lock:
@@ -128,6 +133,7 @@ def _judge(request: Request, found: Input, work: Path, out: Path | None) -> None
     summary.show()
     if out is not None:
         say(f"{found.count} rows: {out}")
+    return summary
 
 
 def _job(request: Request, found: Input, work: Path) -> JudgeJob:

@@ -75,7 +75,8 @@ def _run(options: Options) -> Run | None:
     """The run whose model judges, if it is one's."""
     if options.run is None and options.iteration is None:
         if options.model is None:
-            raise UserError("who judges?", "--run RUN, --model PATH_OR_ID, or --endpoint URL --model NAME")
+            missing = "--endpoint needs --model, too" if options.endpoint else "who judges?"
+            raise UserError(missing, "--run RUN, --model PATH_OR_ID, or --endpoint URL --model NAME")
         return None
     if options.model or options.endpoint:
         raise UserError("--run together with --model or --endpoint", "name one judge")

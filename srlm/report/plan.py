@@ -23,8 +23,9 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
     out().print(table)
     known = [item.seconds for item in planned if item.seconds is not None]
     unknown = sum(item.seconds is None for item in planned)
-    rest = f", and {unknown} stages of a kind that has not run yet" if unknown else ""
-    say(f"Time: {sum(known):.0f} s{rest}.")
+    spent = f"{sum(known):.0f} s" if any(known) or not unknown else "unknown"
+    rest = f"; of {unknown} stages nothing is known, since none like them has run here" if unknown else ""
+    say(f"Time: {spent}{rest}.")
     free, size = shutil.disk_usage(run.root).free, disk_use(run)
     if size is None:
         say(f"Disk: {_gib(free)} are free; the size of {run.config.model.path} is not known here.")

@@ -62,9 +62,8 @@ def check_judge_fits(config: Config, model: CheckedModel, templates: Templates) 
 
 def fitting_ift(read: Read[IFTRow], config: Config, model: CheckedModel) -> Read[IFTRow]:
     """Without the conversations that are longer than the context: training would cut off their answers."""
-    return _fitting(
-        read, lambda row: model.tokens(row.messages[:-1], row.messages[-1]["content"]) <= config.model.max_length
-    )
+    length = config.model.max_length
+    return _fitting(read, lambda row: model.tokens(row.messages[:-1], row.messages[-1]["content"]) <= length, length)
 
 
 def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templates: Templates) -> Read[EFTRow]:
@@ -76,18 +75,23 @@ def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templat
         room = model.tokens(prompt, reply=None) + config.judge.max_tokens <= length
         return room and model.tokens(prompt, row.judgement) <= length
 
-    return _fitting(read, fits)
+    return _fitting(read, fits, length)
 
 
 def fitting_rated(read: Read[RatedRow], config: Config, model: CheckedModel, templates: Templates) -> Read[RatedRow]:
     """Without the responses whose judge prompt leaves no room for the reply."""
-    room = config.model.max_length - config.judge.max_tokens
-    return _fitting(read, lambda row: model.tokens(templates.judge(row.messages, row.response), reply=None) <= room)
+    length = config.model.max_length
+    room = length - config.judge.max_tokens
+
+    def fits(row: RatedRow) -> bool:
+        return model.tokens(templates.judge(row.messages, row.response), reply=None) <= room
+
+    return _fitting(read, fits, length)
 
 
 def fitting_prompts(read: Read[PromptRow], config: Config, model: CheckedModel) -> Read[PromptRow]:
     """Without the prompts that leave no room for an answer of rollout.max_tokens."""
-    return _fitting(read, lambda row: prompt_fits(row.messages, config, model))
+    return _fitting(read, lambda row: prompt_fits(row.messages, config, model), config.model.max_length)
 
 
 def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool:
@@ -95,7 +99,7 @@ def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool
     return model.tokens(messages, reply=None) + config.rollout.max_tokens <= config.model.max_length
 
 
-def _fitting(read: Read[R], fits: Callable[[R], bool]) -> Read[R]:
+def _fitting(read: Read[R], fits: Callable[[R], bool], length: int) -> Read[R]:
     """The rows that fit, the others among the dropped. Raises UserError where none fits."""
     result: Read[R] = Read(dropped=list(read.dropped))
     for row in read.rows:
@@ -105,6 +109,7 @@ def _fitting(read: Read[R], fits: Callable[[R], bool]) -> Read[R]:
             result.dropped.append(drop(row, OVERLONG))
     if not result.rows:
         file = read.rows[0].id.partition("-")[0]
-        fix = "raise model.max_length, or lower rollout.max_tokens and judge.max_tokens"
-        raise UserError(f"no row of {file} fits the context with the reply it is to get", fix)
+        problem = f"no row of {file} fits model.max_length = {length} tokens with the reply that it is to get"
+        fix = "lower rollout.max_tokens and judge.max_tokens, take --recipe small, or a model with a longer context"
+        raise UserError(problem, fix)
     return result

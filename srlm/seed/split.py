@@ -146,11 +146,14 @@ def _from_ift(result: Split, fits: Callable[[Messages], bool], count: int, seed:
         found.setdefault(prompt_key(row.messages[:-1]), row)
     count = min(count, len(found) // MOST_OF_IFT)
     order = sorted(found, key=lambda key: (key in in_eft, seed_of(seed, "eval_prompts", key), key))
-    chosen = [found[key] for key in order if fits(found[key].messages[:-1])][:count]
-    if not chosen:
+    if not count:
         raise UserError(
             "IFT has too few prompts to hold some out for evaluation", "give more, or use --eval-prompts FILE"
         )
+    chosen = [found[key] for key in order if fits(found[key].messages[:-1])][:count]
+    if not chosen:
+        problem = "no IFT prompt leaves room for an answer of rollout.max_tokens within model.max_length"
+        raise UserError(problem, "lower rollout.max_tokens, or take a recipe for smaller models (--recipe small)")
     return [PromptRow(id=row.id.replace("ift", "eval"), messages=row.messages[:-1]) for row in chosen]
 
 
