@@ -24,6 +24,7 @@ class ChatServer:
     _open: int = 0
     _lock: Any = field(default_factory=threading.Lock)
     url: str = ""
+    port: int = 0
 
     def answer(self, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
         with self._lock:
@@ -45,8 +46,8 @@ class ChatServer:
 
 
 @contextmanager
-def serve(server: ChatServer) -> Iterator[ChatServer]:
-    """The server on a port of its own on loopback."""
+def serve(server: ChatServer, port: int = 0) -> Iterator[ChatServer]:
+    """The server on a port of its own on loopback, or on one that an ended server had."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -67,10 +68,11 @@ def serve(server: ChatServer) -> Iterator[ChatServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     http.daemon_threads = True
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    server.url = f"http://127.0.0.1:{http.server_port}/v1"
+    server.port = http.server_port
+    server.url = f"http://127.0.0.1:{server.port}/v1"
     try:
         yield server
     finally:

@@ -19,7 +19,7 @@ from srlm.packaged import DEMO
 
 SEED = 7
 IFT_ROWS = 300
-EFT_PROMPTS = 420
+EFT_PROMPTS = 360
 EFT_ANSWERS = 4  # per prompt
 EVAL_PROMPTS = 200
 SLOPPY_IFT = 0.15  # share of IFT answers that are no better than the base's reading
