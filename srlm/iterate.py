@@ -31,7 +31,7 @@ from srlm.run import Run
 from srlm.seed.select import RULE, select, shortage
 from srlm.stages import BASELINE
 from srlm.store import read_json, read_rows, write_json, write_rows
-from srlm.track import track
+from srlm.track import check_trackers, track
 from srlm.train.rows import sft_rows
 from srlm.versus.compare import compare_run, said
 
@@ -45,6 +45,7 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
     """
     with run.lock() as lock:
         run.load()
+        check_trackers(run.config.train.report_to)
         changes = check_plan(run, n, redo)
         for change in changes:
             say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
@@ -80,7 +81,7 @@ class Iteration(Phases):
             self.train(t)
             self.generate(t)
             self.head_to_head(t)
-            track(self.run)
+            track(self.run, self.lock)
             self.check_promotion(t)
             if t < self.n:
                 self.ask_other_models(t)

@@ -64,6 +64,8 @@ class Phases:
             info |= run_child(command, job.result, run.log(f"{name}-train"), watches, self.lock)
         if info["overlong"]:
             say(f"{name}: {info['overlong']} rows are longer than model.max_length and were left out of training")
+        for problem in info.get("trackers", []):
+            say(f"{name}, train.report_to: {problem}")
 
     def generate_child(self, t: int, model: str, parts: list[Part]) -> dict[str, Any]:
         """Run the rollout child on `model` for the given parts of iteration t."""

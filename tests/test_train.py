@@ -340,9 +340,7 @@ def test_users_errors_are_one_line(make: Make, monkeypatch: Any, changes: dict[s
 
 
 def test_missing_tracker_says_what_to_install(make: Make, monkeypatch: Any) -> None:
-    from srlm.train import arguments
-
-    monkeypatch.setattr(arguments, "TRACKERS", {"wandb": "no_such_package"})
+    monkeypatch.setattr("srlm.track.TRACKERS", {"wandb": "no_such_package"})
     with pytest.raises(UserError, match="wandb is not installed: pip install"):
         run(make(train={"report_to": ["wandb"]}))
 

@@ -5,9 +5,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from test_track import rows_of
 from train_jobs import Make, dpo_rows, log_of, run, sft_rows, start, weights
 
 
@@ -83,3 +85,34 @@ def test_two_processes_do_what_one_does(make: Make, processes: list[Any], algori
         assert [r[name] for r in log_of(two)] == pytest.approx([r[name] for r in log_of(one)], rel=2e-3)
     assert [r["tokens"] for r in log_of(two)] == [r["tokens"] for r in log_of(one)]
     assert len(log_of(two)) == 4
+
+
+@pytest.mark.slow
+def test_wandb_offline_has_a_row_a_step_in_one_run(
+    make: Make, processes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    job = make(name="M1", train={"report_to": ["wandb"]})
+    processes.append(start(job))
+    assert processes[-1].wait(300) == 0
+    [folder] = (job.log.parent / "wandb").glob(f"offline-run-*-M1-{job.digest()}")
+    losses = [row["train/loss"] for row in rows_of(folder) if "train/loss" in row]
+    assert losses == pytest.approx([row["loss"] for row in log_of(job)])
+    assert json.loads(job.result.read_text())["info"]["trackers"] == []
+
+
+@pytest.mark.slow
+def test_a_tracker_that_fails_ends_no_training(
+    make: Make, processes: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    job = make(train={"report_to": ["wandb"]})
+    processes.append(start(job))
+    assert processes[-1].wait(300) == 0
+    [problem] = json.loads(job.result.read_text())["info"]["trackers"]
+    assert problem.startswith("wandb failed and is left out: UsageError: No API key")
+    assert len(log_of(job)) == 6

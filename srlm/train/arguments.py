@@ -1,7 +1,6 @@
 """From settings to TRL's arguments, with the user's own (sft.extra, dpo.extra) checked by name."""
 
 import difflib
-import importlib.util
 import os
 from dataclasses import fields
 from typing import Any
@@ -10,9 +9,10 @@ import torch
 
 from srlm.errors import UserError
 from srlm.settings import DPOSettings
+from srlm.track import PROJECT, check_trackers
 from srlm.train.job import TrainJob, batch_plan
+from srlm.train.trackers import run_name, set_places
 
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
 SHARDED = "each process must hold all weights: sharded ones are not gathered when the model is saved"
 # Not settings of srlm, and still not the user's: each would cut rows, move the reference or leave the saved model out.
 FORBIDDEN = {
@@ -41,9 +41,10 @@ def training_arguments(job: TrainJob, kind: Any) -> Any:
     """
     owned = _owned(job)
     _check_extra(job, {field.name for field in fields(kind)}, owned)
-    _check_trackers(job)
+    check_trackers(job.train.report_to)
+    set_places(job)
     try:
-        return kind(**owned | _by_device() | job.optimizer.extra)
+        return kind(**owned | _defaults(job) | job.optimizer.extra)
     except (TypeError, ValueError) as error:
         raise UserError(f"{job.algorithm}.extra: {str(error).splitlines()[0]}", "give a value that TRL takes") from None
 
@@ -107,9 +108,11 @@ def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
     return {"loss_type": list(weights), "loss_weights": list(weights.values())} | smoothing
 
 
-def _by_device() -> dict[str, Any]:
-    """Defaults that depend on the machine; `extra` may set them otherwise."""
+def _defaults(job: TrainJob) -> dict[str, Any]:
+    """What depends on the machine, and names for trackers; `extra` may set it otherwise."""
     return {
+        "project": PROJECT,
+        "run_name": run_name(job),
         "bf16": has_bf16(),
         "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,  # the parent draws progress from train.jsonl
@@ -131,14 +134,3 @@ def _check_extra(job: TrainJob, known: set[str], owned: dict[str, Any]) -> None:
     if "label_smoothing" in job.optimizer.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
         fix = f"set loss_type to one that reads it: {', '.join(sorted(SMOOTHED))}"
         raise UserError(f"{name}: label_smoothing does nothing with this loss", fix)
-
-
-def _check_trackers(job: TrainJob) -> None:
-    for name in job.train.report_to:
-        package = TRACKERS.get(name)
-        if package is None:
-            raise UserError(f"train.report_to: unknown tracker {name}", f"known: {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"train.report_to: {name} is not installed", f"pip install {package}")
-    if "tensorboard" in job.train.report_to:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.log.parent / "tensorboard")

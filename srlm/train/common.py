@@ -21,6 +21,7 @@ from srlm.train.job import TrainJob
 from srlm.train.log import StepLog, cut_back
 from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model
 from srlm.train.sft import sft_trainer
+from srlm.train.trackers import guard
 
 
 def train(job: TrainJob) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     make = dpo_trainer if job.algorithm == "dpo" else sft_trainer
     trainer = callback.trainer = make(job, model, tokenizer, rows, callback)
     trainer.remove_callback(PrinterCallback)
+    trackers = guard(trainer)
     if _is_first():
         checkpoints.remove_torn(job.checkpoints)
     with _full_disk_is_oserror():
@@ -53,6 +55,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     info = _info(job, encoder, trainer, callback, dtype) | {
         "rows": len(rows),
         "resumed_from_step": step,
+        "trackers": [tracker.problem for tracker in trackers if tracker.problem],
         "seconds": round(time.monotonic() - started, 2),
     }
     if _is_first():
