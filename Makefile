@@ -13,7 +13,7 @@ PYTEST := .venv/bin/python -m pytest -q -ra
 HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py \
 	dpo_loss.py encode.py engine.py evaluate.py export.py gate_run.py generate.py init.py init_ranked.py iterate.py \
 	judging.py judging_vllm.py launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py \
-	similarity.py track.py train.py train_process.py versus.py view.py vllm.py))
+	similarity.py track.py train.py train_process.py versus.py versus_prompts.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_launch import hear_ctrl_c
 
-from benchmarks.kill import check, durable, iterate_command, kill_in, lines, make_run, status
+from benchmarks.kill import SMALL, check, durable, iterate_command, kill_in, lines, make_run, status
 from srlm.run import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -23,9 +24,9 @@ def srlm(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small demo run at M2."""
+    """A small demo run at M2, its models compared head to head on the way."""
     root = tmp_path_factory.mktemp("run") / "whole"
-    make_run(root)
+    make_run(root, [*SMALL, "eval.head_to_head=true"])
     done = subprocess.run(iterate_command(root), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root
@@ -69,7 +70,35 @@ def test_inspect_and_the_plan_of_the_next_model(finished: Path) -> None:
         "M2/pairs",
         "M3/train",
         "M3/eval",
+        "M3/versus",
     }
+
+
+def test_head_to_head_is_a_stage_of_the_loop(finished: Path) -> None:
+    found = json.loads((finished / "M2" / "versus.json").read_text())
+    assert found["judge"]["model"] == "M1"
+    assert list(found["against"]) == ["M1"]
+    against = found["against"]["M1"]
+    assert against["prompts"] == lines(finished / "seed" / "eval_prompts.jsonl")
+    assert against["win"] + against["tie"] + against["loss"] == pytest.approx(1)
+    assert json.loads((finished / "M2" / "metrics.json").read_text())["versus"] == found
+    assert Run(finished).record.stages["M2/versus"].info["judge"]["model"] == "M1"
+
+
+def test_a_model_that_does_not_win_stops_the_loop_where_it_shall(finished: Path, tmp_path: Path) -> None:
+    """No win rate lies above 1: said and no more, unless --strict or promote.action asks to stop there."""
+    root = tmp_path / "doubtful"
+    shutil.copytree(finished, root)
+    config = root / "config.toml"
+    config.write_text(config.read_text().replace("min_win_rate = 0.5", "min_win_rate = 1.0"))
+    call = ["iterate", "2", "--run", str(root)]
+    warned, stopped = srlm(*call), srlm(*call, "--strict")
+    assert warned.returncode == 0, warned.stderr
+    assert "M2, promotion: win rate against M1:" in warned.stderr
+    assert stopped.returncode == 1
+    assert "M2 is not promoted" in " ".join(stopped.stderr.split())
+    config.write_text(config.read_text().replace('action = "warn"', 'action = "stop"'))
+    assert srlm(*call).returncode == 1
 
 
 def test_killed_three_times_it_ends_as_if_nothing_had_happened(finished: Path, tmp_path: Path) -> None:
