@@ -185,7 +185,9 @@ class TestProgress:
             for done in range(3):
                 time[0] += 31
                 bar.update(done, 1000)
-        assert "Slow: 2/1000, 0.03/s" in capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[1] == "Slow: 0/1000, starting"  # a model loads
+        assert "Slow: 2/1000, 0.03/s" in lines[3]
 
     def test_what_was_there_before_is_no_part_of_the_rate(self, capsys: Capture) -> None:
         time = [0.0]
