@@ -87,10 +87,10 @@ class Progress:
         return f"{self.done}/{self.total}"
 
     def state(self) -> str:
-        """Count, rate and time left: "30/300, 5.0/s, 0:54 left"."""
+        """Count, rate and time left: "30/300, 5.0/s, 0:54 left"; "0/300, starting" while a model loads."""
         moved, seconds = self.done - (self._before or 0), self._clock() - self._waiting_until
         if moved <= 0 or seconds <= 0:
-            return self.count
+            return f"{self.count}, starting"
         rate = moved / seconds
         return f"{self.count}, {_rate(rate)}/s, {_clock_time(max(0, self.total - self.done) / rate)} left"
 

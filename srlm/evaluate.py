@@ -11,13 +11,21 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from srlm.canaries import canary_rows
 from srlm.engine import Engine
 from srlm.errors import UserError
 from srlm.judge import make_judge
-from srlm.metrics import accuracy_change, answer_metrics, canary_metrics, judge_metrics, judging_metrics, pair_counts
+from srlm.metrics import (
+    accuracy_change,
+    answer_metrics,
+    canary_metrics,
+    judge_metrics,
+    judging_metrics,
+    pair_counts,
+    truth_change,
+)
 from srlm.prompts import Templates
 from srlm.records import (
     AnswerEval,
@@ -36,6 +44,7 @@ from srlm.rollout import answer, roll_out
 from srlm.settings import Config
 from srlm.store import read_json, read_rows, seed_of, write_json
 
+T = TypeVar("T")
 Grader = Callable[[Messages, str], dict[str, float] | None]
 
 
@@ -140,18 +149,22 @@ def row_id(row: AnswerEval | JudgeEval | CanaryEval) -> str:
 def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
     """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
     rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
-    answers = [row for row in rows if isinstance(row, AnswerEval)]
+    answers = _of(AnswerEval, rows)
     scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
     metrics: dict[str, Any] = {
         "model": f"M{t}",
         "min_margin": config.pairs.min_margin,
-        "judge": judge_metrics([row for row in rows if isinstance(row, JudgeEval)], scale.high),
+        "judge": judge_metrics(_of(JudgeEval, rows), scale.high),
         "answers": answer_metrics(answers, config.pairs.at(t)),
     }
-    if t and (earlier := folder.with_name(f"M{t - 1}") / "eval.jsonl").exists():
-        before: list[Any] = [row for row in read_rows(earlier, EvalRow) if row.kind == "judge"]
-        metrics["judge"]["change"] = accuracy_change([row for row in rows if row.kind == "judge"], before)
-    if canaries := [row for row in rows if isinstance(row, CanaryEval)]:
+    for k in range(t):
+        if (earlier := folder.with_name(f"M{k}") / "eval.jsonl").exists():
+            before: list[Any] = list(read_rows(earlier, EvalRow))
+            if k == t - 1:
+                metrics["judge"]["change"] = accuracy_change(_of(JudgeEval, rows), _of(JudgeEval, before))
+            if change := truth_change(answers, _of(AnswerEval, before)):
+                metrics.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
+    if canaries := _of(CanaryEval, rows):
         metrics["canaries"] = canary_metrics(canaries, answers)
     if (folder / "aift" / "pairs.jsonl").exists():
         metrics["aift"] = _aift_metrics(folder / "aift")
@@ -159,6 +172,10 @@ def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
         metrics["versus"] = read_json(versus)
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _of(kind: type[T], rows: Iterable[Any]) -> list[T]:
+    return [row for row in rows if isinstance(row, kind)]
 
 
 def _aift_metrics(folder: Path) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from srlm.store import read_json
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # between asking a child to end and killing it
-# Read by the C library before the child's first line. Memory that training gives back and takes again at each step stays
-# with the process: SFT on a CPU took 18 to 20 s with these and 22 to 25 s without. What the user has set stands.
+# Read by the C library before the child's first line. Memory that training gives back and takes again at each step
+# stays with the process: SFT on a CPU took 18 to 20 s with these and 22 to 25 s without. What the user has set stands.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 

@@ -201,6 +201,26 @@ def _truth(rows: Iterable[AnswerEval]) -> dict[str, Any]:
     return {f"truth_{name}": _mean(values) for name, values in known.items()} | {"truth_unknown": marks.count(None)}
 
 
+def truth_change(rows: Sequence[AnswerEval], others: Sequence[AnswerEval]) -> dict[str, Any] | None:
+    """The grader's mean score of the answers minus that of another model's, over the prompts that both have scores of.
+
+    Each prompt counts once (the mean over its answers); interval: 95%, bootstrap by prompt. None where there is none.
+    """
+    mine, theirs = _truth_scores(rows), _truth_scores(others)
+    gains = [mine[prompt] - theirs[prompt] for prompt in mine if prompt in theirs]
+    if not gains:
+        return None
+    return {"prompts": len(gains), "score": _mean(gains), "interval": bootstrap_interval([(gain, 1) for gain in gains])}
+
+
+def _truth_scores(rows: Iterable[AnswerEval]) -> dict[str, float]:
+    """Prompt id -> mean of the grader's "score" over its answers, where it gave any."""
+    scores = {
+        row.rollout.id: [marks["score"] for marks in row.truth or [] if marks and "score" in marks] for row in rows
+    }
+    return {prompt: math.fsum(found) / len(found) for prompt, found in scores.items() if found}
+
+
 # --- the training data -----------------------------------------------------------------------------------------------
 
 

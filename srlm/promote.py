@@ -6,7 +6,7 @@ What is not known is a finding of its own kind, "not known": a model is never pr
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from srlm.settings import PromoteCheck, PromoteSettings
 
@@ -55,25 +55,46 @@ def best_so_far(models: list[dict[str, Any]], settings: PromoteSettings) -> Best
         if doubts:
             held.append(f"{metrics['model']}: {'; '.join(map(str, doubts))}")
             continue
-        rate = _against(metrics, best).get("win_rate")
-        against = f"wins {rate:.1%} against {best['model']}, " if rate is not None else ""
-        best, why, held = metrics, f"{against}and nothing else speaks against it", []
+        gain = _gain(metrics, best, settings)
+        found = f"{gain.shown}, and " if gain else ""
+        best, why, held = metrics, f"{found}nothing else speaks against it", []
     return Best(best["model"], ". Not ".join([why, *held]))
 
 
-def _against(metrics: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = metrics.get("versus", {}).get("against", {}).get(other["model"], {})
+@dataclass(frozen=True)
+class _Gain:
+    """How much better a model is than another: in words, the lower end of its interval, and what that must exceed."""
+
+    shown: str
+    low: float
+    floor: float
+    limit: str
+
+
+def _gain(metrics: dict[str, Any], other: dict[str, Any], settings: PromoteSettings) -> _Gain | None:
+    """By the judge of the head to head; where none was held, by the grader; None without either."""
+    versus, truth = (_against(metrics, other, by) for by in ("versus", "truth"))
+    if ends := versus.get("interval"):
+        shown = f"{versus['win_rate']:.1%}, 95% from {ends[0]:.1%} to {ends[1]:.1%}"
+        shown = f"win rate against {other['model']}: {shown}"
+        return _Gain(shown, ends[0], settings.min_win_rate, "promote.min_win_rate")
+    if ends := truth.get("interval"):
+        shown = f"{truth['score']:+.2f}, 95% from {ends[0]:+.2f} to {ends[1]:+.2f}"
+        return _Gain(f"ground truth against {other['model']}: {shown}", ends[0], 0.0, "eval.grader")
+    return None
+
+
+def _against(metrics: dict[str, Any], other: dict[str, Any], by: Literal["versus", "truth"]) -> dict[str, Any]:
+    found: dict[str, Any] = metrics.get(by, {}).get("against", {}).get(other["model"], {})
     return found
 
 
 def _wins(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    found, limit = _against(metrics, previous), "promote.min_win_rate"
-    interval = found.get("interval")
-    if interval is None:
-        yield Doubt("wins", f"win rate against {previous['model']}", limit, known=False)
-    elif interval[0] <= settings.min_win_rate:
-        shown = f"{found['win_rate']:.1%}, 95% from {interval[0]:.1%} to {interval[1]:.1%}"
-        yield Doubt("wins", f"win rate against {previous['model']}: {shown}", limit)
+    gain = _gain(metrics, previous, settings)
+    if gain is None:
+        yield Doubt("wins", f"win rate against {previous['model']}", "promote.min_win_rate", known=False)
+    elif gain.low <= gain.floor:
+        yield Doubt("wins", gain.shown, gain.limit)
 
 
 def _accuracy(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
@@ -87,17 +108,22 @@ def _accuracy(metrics: dict[str, Any], previous: dict[str, Any], settings: Promo
 
 
 def _length(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    """Longer answers are fine where they are better at equal length: the controlled win rate lies above one half."""
+    """Longer answers are fine where they are better at equal length."""
     now, then = (found.get("answers", {}).get("chars") for found in (metrics, previous))
     limit = "promote.max_length_growth"
     if not now or not then:
         yield Doubt("length", f"growth of the answers since {previous['model']}", limit, known=False)
-        return
-    interval = _against(metrics, previous).get("controlled_interval")
-    gain = interval is not None and interval[0] > settings.min_win_rate
-    if now / then - 1 > settings.max_length_growth and not gain:
-        why = "no head to head to tell whether they are better" if interval is None else "no gain at equal length"
+    elif now / then - 1 > settings.max_length_growth and not (gain := _at_equal_length(metrics, previous, settings)):
+        why = "no head to head to tell whether they are better" if gain is None else "no gain at equal length"
         yield Doubt("length", f"answers {now / then - 1:.0%} longer, and {why}", limit)
+
+
+def _at_equal_length(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> bool | None:
+    """Whether it wins with length taken out, or before a grader, which has no taste for length; None: nobody looked."""
+    if controlled := _against(metrics, previous, "versus").get("controlled_interval"):
+        return bool(controlled[0] > settings.min_win_rate)
+    truth = _against(metrics, previous, "truth").get("interval")
+    return bool(truth[0] > 0) if truth else None
 
 
 def _diversity(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:

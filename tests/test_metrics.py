@@ -12,6 +12,7 @@ from srlm.metrics import (
     instruction_counts,
     judge_metrics,
     pair_counts,
+    truth_change,
 )
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
@@ -160,6 +161,20 @@ class TestAnswers:
         row = row.model_copy(update={"truth": [{"score": 4.0, "correct": 1.0}, {"score": 1.0, "correct": 0.0}, None]})
         found = measure(row)
         assert (found["truth_score"], found["truth_correct"], found["truth_unknown"]) == (2.5, 0.5, 1)
+
+    def test_the_change_of_truth_is_taken_by_prompt_on_prompts_that_both_have(self) -> None:
+        def graded(name: str, *scores: float | None) -> AnswerEval:
+            truth = [{"score": score} if score is not None else None for score in scores]
+            return answered(name, *(answer("a", 1) for _ in scores), truth=truth)
+
+        now = [graded("p", 4, 5, None), graded("q", 2, 2), graded("r", 5), graded("s", None)]
+        before = [graded("q", 1, 2), graded("p", 3, 3), graded("s", 1), graded("t", 1)]
+        found = truth_change(now, before)
+        assert found is not None
+        assert (found["prompts"], found["score"]) == (2, (1.5 + 0.5) / 2)
+        assert found["interval"] == [0.5, 1.5]
+        assert truth_change(now, [graded("s", None)]) is None
+        assert truth_change([answered("p", answer("a", 1))], before) is None
 
     def test_no_grader_no_truth(self) -> None:
         assert not [key for key in measure(answered("p", answer("a", 1))) if key.startswith("truth")]

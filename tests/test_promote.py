@@ -85,6 +85,26 @@ def test_the_best_so_far_is_the_last_that_was_promoted() -> None:
     assert best(figures(1), figures(2, low=0.4), only_m2) == "M1"  # better than a worse one
 
 
+def graded(t: int, **against: tuple[float, float]) -> dict[str, Any]:
+    """Figures of a run with a grader and no head to head: its change since each model, with the interval."""
+    found = {model: {"score": sum(ends) / 2, "interval": list(ends)} for model, ends in against.items()}
+    return figures(t, versus={}, truth={"against": found})
+
+
+def test_without_a_head_to_head_the_grader_decides() -> None:
+    assert doubts(graded(2, M1=(0.01, 0.2))) == []
+    [doubt] = check_promotion(graded(2, M1=(-0.01, 0.2)), figures(1), SETTINGS)
+    assert str(doubt) == "ground truth against M1: +0.10, 95% from -0.01 to +0.20 (eval.grader)"
+    both = graded(2, M1=(0.01, 0.2)) | {"versus": {"against": {"M1": won(0.4)}}}
+    assert doubts(both) == [("wins", True)]  # the judge that the user chose comes first
+    longer = graded(2, M1=(0.01, 0.2)) | {"answers": {"chars": 300, "distinct_2": 0.5}}
+    assert doubts(longer) == []
+    best = best_so_far([figures(1), graded(2, M1=(-0.1, 0.1)), graded(3, M1=(0.1, 0.3), M2=(0.1, 0.2))], SETTINGS)
+    assert best is not None
+    assert best.model == "M3"
+    assert best.why.startswith("ground truth against M1: +0.20")
+
+
 def judged(scores: dict[str, float | None]) -> list[JudgeEval]:
     def reply(score: float | None) -> Judgement:
         return Judgement(text="", score=score, finish="stop", tokens=1)
@@ -123,4 +143,4 @@ def test_inspect_says_which_model_is_best_and_why(tmp_path: Path) -> None:
     write_json(first, read_json(first) | {"answers": figures(1)["answers"]})
     best = run_data(run)["best"]
     assert best["model"] == "M2"
-    assert best["why"].startswith("wins 57.0% against M1")
+    assert best["why"].startswith("win rate against M1: 57.0%, 95% from 52.0% to 62.0%")

@@ -80,6 +80,20 @@ class TestOverview:
         assert found["models"][1]["stages"]["pairs"]["state"] == "done"
 
 
+def test_a_model_beside_the_earlier_ones(tmp_path: Path, capsys: Capture) -> None:
+    run = finished_run(tmp_path)
+    path = run.folder(2) / "metrics.json"
+    won = {"win_rate": 0.5, "interval": [0.25, 0.75], "controlled": 0.4, "controlled_interval": None}
+    truth = {"M0": {"score": 1.0, "interval": [0.5, 1.5]}, "M1": {"score": -0.25, "interval": None}}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"versus": {"against": {"M1": won}}, "truth": {"against": truth}})
+    )
+    text = shown(run, capsys, "M2").partition("Its answers against those of")[2]
+    assert row_of(text, "M0") == ["-", "-", "-", "-", "+1.00", "+0.50 to +1.50"]
+    assert row_of(text, "M1") == ["50.0%", "25.0% to 75.0%", "40.0%", "-", "-0.25", "-"]
+    assert "against those of" not in shown(run, capsys, "M0")
+
+
 class TestGate:
     def shown(self, tmp_path: Path, capsys: Capture, model: str | None, **gate: Any) -> str:
         run = finished_run(tmp_path)
@@ -185,7 +199,9 @@ class TestProgress:
             for done in range(3):
                 time[0] += 31
                 bar.update(done, 1000)
-        assert "Slow: 2/1000, 0.03/s" in capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[1] == "Slow: 0/1000, starting"  # a model loads
+        assert "Slow: 2/1000, 0.03/s" in lines[3]
 
     def test_what_was_there_before_is_no_part_of_the_rate(self, capsys: Capture) -> None:
         time = [0.0]

@@ -138,6 +138,7 @@ def print_model(data: dict[str, Any]) -> None:
     _print_training(data["training"])
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
+    _print_against(data["metrics"] or {})
     _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
     pairs = (data["aift"] or {}).get("pairs") or {}  # has a table of its own
     judged = {name: value for name, value in (_at(data, "metrics", "aift") or {}).items() if name not in pairs}
@@ -176,6 +177,25 @@ def _print_training(training: dict[str, Any] | None) -> None:
         shape = sparkline(values) if values and name not in PLAIN_COURSES else ""
         table.add_row(safe(name), *(_figure(training[row].get(name)) for row in ("first", "last")), shape)
     out().print(table)
+
+
+def _print_against(metrics: Mapping[str, Any]) -> None:
+    """The held-out answers against those of earlier models: before the judge of the head to head, and by the grader."""
+    won, graded = (_at(metrics, by, "against") or {} for by in ("versus", "truth"))
+    if not won and not graded:
+        return
+    columns = ("win rate", "95%", "length-controlled", "95%", "ground truth", "95%")
+    table = _table("Its answers against those of", "", *columns)
+    for model in sorted(won.keys() | graded.keys()):
+        met, change = won.get(model, {}), graded.get(model, {})
+        rates = (percent(met.get("win_rate")), interval(met.get("interval")))
+        controlled = (percent(met.get("controlled")), interval(met.get("controlled_interval")))
+        table.add_row(model, *rates, *controlled, _gain([change.get("score")]), _gain(change.get("interval") or [None]))
+    out().print(table)
+
+
+def _gain(values: Sequence[float | None]) -> str:
+    return " to ".join(NOTHING if value is None else f"{value:+.2f}" for value in values)
 
 
 def _print_lengths(lengths: dict[str, float]) -> None:
