@@ -85,7 +85,7 @@ def _write_stage(run: Run, name: str, source: random.Random, size: tuple[int, in
             for i in range(400)
         ]
         write_rows(folder / "eval.jsonl", [*answers, *judged])
-        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, 0.0, 1)}
+        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, run.config.pairs)}
         write_json(folder / "metrics.json", found)
     elif part == "aift":
         _write_rollouts(aift, _rollouts(source, f"M{t}", size))

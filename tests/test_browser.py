@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from typing import Any
 import pytest
 from page_run import ATTACKS, HOSTILE_ID, ROWS, page_run
 from run_folder import bare_run
+from test_baseline import judge, ranked_run, reply
 
+from srlm.engine.scripted import ScriptedEngine
+from srlm.iterate import Iteration
 from srlm.report.html import write_page
 from srlm.run import Run
 from srlm.stages import stages_of
+from srlm.store import read_json, write_json
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -106,6 +111,21 @@ def opened(browser: Any) -> Iterator[Any]:
         watched.page.close()
 
 
+def judged_run(root: Path) -> Run:
+    """A run whose M1 passed the health gate by hand, with a hostile finding, and whose M2 does not clearly win."""
+    run = page_run(root)
+    findings = [
+        {"check": "ties", "saw": f"ties {ATTACKS[0]}", "limit": "gate.max_tie_rate", "means": "all alike"},
+        {"check": "longer", "saw": "loud", "limit": "gate.max_length_ratio", "means": "long", "waived": True},
+    ]
+    gate = {"accepted": True, "unmeasured": ["canaries"], "findings": [{"waived": False} | one for one in findings]}
+    against = {"M1": {"win_rate": 0.55, "interval": [0.45, 0.65], "controlled_interval": [0.4, 0.6]}}
+    for t, more in ((1, {"gate": gate}), (2, {"versus": {"against": against}})):
+        path = run.folder(t) / "metrics.json"
+        write_json(path, read_json(path) | more)
+    return run
+
+
 class TestOverview:
     @pytest.mark.parametrize("width", [1280, 400])
     def test_charts_are_drawn_within_the_page(self, opened: Any, url: str, width: int) -> None:
@@ -127,6 +147,40 @@ class TestOverview:
         page.locator(".figures summary").click()
         playwright.expect(page.get_by_role("row", name="gate › win rate")).to_contain_text("0.5125")
         playwright.expect(page.get_by_role("row", name="gate › verdict")).to_contain_text("<b>held</b>")
+
+    @pytest.mark.parametrize("width", [1280, 400])
+    def test_what_the_gates_say_of_each_model(self, opened: Any, tmp_path: Path, width: int) -> None:
+        page = opened(write_page(judged_run(tmp_path / "run")).as_uri(), width).page
+        card = page.locator(".gates")
+        playwright.expect(card.get_by_role("heading")).to_have_text("Best so far: M1")
+        playwright.expect(card.locator(".best")).to_contain_text("Not M2: win rate against M1: 55.0%")
+        judge, model = card.locator("dd.health").all_inner_texts(), card.locator("dd.promotion").all_inner_texts()
+        assert len(judge) == len(model) == 1  # nothing is trained on M2 yet, and M1 follows nobody
+        assert "As a judge: accepted by hand" in judge[0]
+        assert f"ties {ATTACKS[0]} (gate.max_tie_rate): all alike" in judge[0]
+        assert "loud (gate.max_length_ratio): long [waived]" in judge[0]
+        assert "not measured, so not checked: canaries" in judge[0]
+        assert "As the next model: in doubt" in model[0]
+        assert "win rate against M1: 55.0%, 95% from 45.0% to 65.0% (promote.min_win_rate)" in model[0]
+        assert "worthless answers before this judge (eval.canaries), not known" in model[0]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("window.hacked") is None
+
+    def test_how_eft_was_built(self, opened: Any, tmp_path: Path) -> None:
+        run = ranked_run(tmp_path / "run")
+        with ThreadPoolExecutor() as elsewhere:  # Playwright has an event loop in this thread
+            elsewhere.submit(judge, run, ScriptedEngine(reply)).result()
+        begun = opened(write_page(Run(run.root)).as_uri()).page
+        playwright.expect(begun.locator(".baseline")).to_contain_text("24 of 24 ranked responses are judged")
+        playwright.expect(begun.locator("#overview .note")).to_contain_text("baseline eft is owed")
+        iteration = Iteration(run, 1, 0)
+        with iteration.recorded(iteration.stages["baseline/eft"]) as info:
+            iteration.select_eft(info)
+        card = opened(write_page(Run(run.root)).as_uri()).page.locator(".baseline")
+        playwright.expect(card).to_contain_text(f"{info['kept']} of {info['responses']} responses have a judgement")
+        playwright.expect(card).to_contain_text("Rule: A judgement agrees when")
+        kept = card.get_by_role("row", name="kept").get_by_role("cell").all_inner_texts()
+        assert sum(map(int, kept)) == info["kept"]
 
     def test_run_that_has_only_begun(self, opened: Any, tmp_path: Path) -> None:
         run = bare_run(tmp_path / "run")

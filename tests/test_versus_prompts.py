@@ -105,7 +105,8 @@ def test_models_answer_a_file_of_prompts_once(tmp_path: Path, capsys: pytest.Cap
         (run.folder(1) / "model").rmdir()
         (run.folder(1) / "model").symlink_to(BASE)
         config = run.root / "config.toml"
-        config.write_text(config.read_text().replace("max_length = 2048", "max_length = 512"))
+        text = config.read_text().replace("max_length = 2048", "max_length = 512")
+        config.write_text(text.replace("max_tokens = 512", "max_tokens = 64"))
         ask = (Run(run.root), str(tmp_path / "alpaca.json"), tmp_path / "alpaca.json", True)
         eval_run(*ask)
         found = json.loads(capsys.readouterr().out)["M1"]["against"][ask[1]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.metrics import instruction_counts, pair_counts
-from srlm.promote import best_so_far
+from srlm.promote import best_so_far, check_promotion
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
 from srlm.run import Run
@@ -31,16 +31,27 @@ def run_data(run: Run) -> dict[str, Any]:
         "model": config.model.path,
         "recipe": config.recipe,
         "seed": config.run.seed,
-        "baseline": _baseline(run) if run.builds_eft else None,
+        "baseline": baseline(run),
         "models": (models := [_summary(run, t) for t in models_of(run)]),
-        "best": _best(run, [model["metrics"] for model in models[1:] if model["metrics"]]),
+        "best": best(run, models),
     }
 
 
-def _best(run: Run, metrics: list[dict[str, Any]]) -> dict[str, str] | None:
+def best(run: Run, models: list[dict[str, Any]]) -> dict[str, str] | None:
     """The best model so far by the promotion gate, and why."""
-    found = best_so_far(metrics, run.config.promote)
+    found = best_so_far([model["metrics"] for model in models[1:] if model["metrics"]], run.config.promote)
     return asdict(found) if found else None
+
+
+def doubts(run: Run, models: list[dict[str, Any]]) -> list[list[dict[str, Any]] | None]:
+    """What the promotion gate has against each model; None for M0 and M1, and for what has not been measured."""
+    metrics = [model["metrics"] for model in models]
+    return [
+        [asdict(doubt) for doubt in check_promotion(metrics[t], metrics[t - 1], run.config.promote)]
+        if t > 1 and metrics[t] and metrics[t - 1]
+        else None
+        for t in range(len(metrics))
+    ]
 
 
 def model_data(run: Run, t: int) -> dict[str, Any]:
@@ -73,8 +84,13 @@ def _lengths(run: Run, t: int) -> dict[str, float]:
     return {model: chars for model, chars in known.items() if chars is not None}
 
 
-def _baseline(run: Run) -> dict[str, Any]:
-    """How EFT is built from ranked responses: stages, how many of them are judged, and what the choice reported."""
+def baseline(run: Run) -> dict[str, Any] | None:
+    """How EFT is built from ranked responses: stages, how many of them are judged, and what the choice reported.
+
+    None for a run that was given its EFT.
+    """
+    if not run.builds_eft:
+        return None
     record = run.record.stages.get(f"{BASELINE}/eft")
     return {
         "stages": _stages(run, BASELINE),

@@ -11,17 +11,17 @@ import json
 from importlib import resources
 from typing import Any
 
-from srlm.report.data import detailed, models_of
+from srlm.report.data import baseline, best, detailed, doubts, models_of
 from srlm.run import Run, now
 
-SCRIPTS = ("dom.js", "charts.js", "overview.js", "source.js", "rows.js", "main.js")  # in this order
+SCRIPTS = ("dom.js", "charts.js", "gates.js", "overview.js", "source.js", "rows.js", "main.js")  # in this order
 POINTS = 120  # of a training curve on the page
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def overview(run: Run) -> dict[str, Any]:
     """All that the page shows but the rows themselves. Takes a pass over the rows of every model."""
-    config = run.config
+    config, models = run.config, [detailed(run, t, POINTS) for t in models_of(run)]
     return {
         "run": run.root.resolve().name,
         "model": config.model.path,
@@ -30,7 +30,9 @@ def overview(run: Run) -> dict[str, Any]:
         "created": run.record.created,
         "made": now(),
         "versions": run.record.versions,
-        "models": [detailed(run, t, POINTS) for t in models_of(run)],
+        "baseline": baseline(run),
+        "best": best(run, models),
+        "models": [model | {"doubts": found} for model, found in zip(models, doubts(run, models), strict=True)],
     }
 
 

@@ -51,7 +51,7 @@ def answers_from_file(path: Path) -> Answers:
 def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
     """The answers of a model (a folder or a hub id) to a file of prompts; a child writes those that are missing.
 
-    They are kept under RUN/versus/answers by prompts, weights and sampling.
+    They are kept under RUN/versus/answers by prompts, weights and sampling. Raises UserError where no prompt fits.
     """
     rollout = run.config.rollout.model_dump(include={"temperature", "top_p", "max_tokens"})
     asked = (file_digest(prompts), model, weights_digest(model), rollout, run.config.run.seed)
@@ -69,4 +69,8 @@ def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
         (folder / "child.json").write_text(job.model_dump_json(indent=2))
         command = [sys.executable, "-P", "-m", "srlm.generate", str(folder / "child.json")]
         run_child(command, result, run.log("versus-answers"), [Watch(f"{model} answers", out, count)], lock)
-    return first_answers(read_rows(out, Rollout))
+    rows: list[Rollout] = list(read_rows(out, Rollout))
+    answers = first_answers(rows)
+    if rows and not answers:  # else it is called a lack of common prompts
+        raise UserError(f"{model} answered none of {prompts}: {rows[0].dropped}", "model.max_length is what fits")
+    return answers

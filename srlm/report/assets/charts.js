@@ -1,7 +1,7 @@
 // Charts as SVG, drawn at the width they are given, so that their text keeps its size on a small screen.
 // Colours are classes (s0, s1, ... for series; v0 to v5 for scores): the style sheet knows both themes.
 
-const MARGIN = { top: 14, right: 16, bottom: 24, left: 40 };
+const MARGIN = { top: 22, right: 16, bottom: 24, left: 40 };
 
 // Round numbers from below `low` to above `high`, about `count` of them.
 function ticks(low, high, count = 4) {

@@ -11,7 +11,9 @@ function overview(data) {
   ].filter(Boolean);
   return [
     el("div", { class: "tiles" }, tiles(models)),
-    state(models),
+    state(data),
+    gates(data),
+    baselineCard(data.baseline),
     el("div", { class: "cards" }, cards),
     figures(models),
     el("p", { class: "muted foot" }, `Made ${data.made} by srlm ${data.versions.srlm || ""} from ${data.run} (${data.model}), begun ${data.created}.`),
@@ -38,8 +40,9 @@ function tiles(models) {
   });
 }
 
-function state(models) {
-  const open = models.flatMap((model) => Object.entries(model.stages).filter(([, stage]) => stage.state !== "done").map(([name, stage]) => `${model.model} ${name} is ${stage.state}`));
+function state({ baseline, models }) {
+  const parts = [...(baseline ? [{ model: "baseline", stages: baseline.stages }] : []), ...models];
+  const open = parts.flatMap((part) => Object.entries(part.stages).filter(([, stage]) => stage.state !== "done").map(([name, stage]) => `${part.model} ${name} is ${stage.state}`));
   return open.length > 0 && el("p", { class: "note" }, `Not finished: ${open.join(", ")}. What is there is shown.`);
 }
 
