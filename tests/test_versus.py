@@ -119,6 +119,15 @@ def test_against_a_file_of_answers_in_alpaca_form(tmp_path: Path, capsys: pytest
     assert [against[f"M{t}"]["tie"] for t in (0, 1, 2)] == [0, 1 / 3, 1 / 3]
 
 
+def test_the_table_says_of_how_many_prompts_there_is_a_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(ChatServer(lambda prompt: "Who knows" if "Question 0" in prompt else scored(prompt))) as server:
+        eval_run(run_with_answers(tmp_path / "r", server), "M1", None, False)
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("M2 against M1 2 of 3 75.0%") for line in shown)
+
+
 def test_a_model_that_the_run_does_not_have(tmp_path: Path) -> None:
     with serve(ChatServer(scored)) as server:
         run = run_with_answers(tmp_path / "r", server)

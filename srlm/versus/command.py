@@ -16,7 +16,7 @@ from srlm.versus.answers import Answers, answers_from_file, ask, held_out_answer
 from srlm.versus.compare import compare, compare_run
 from srlm.versus.judge import RunJudge
 
-COLUMNS = ("win rate", "95%", "length-controlled", "95%", "win / tie / loss", "length", "swaps agree")
+COLUMNS = ("prompts", "win rate", "95%", "length-controlled", "95%", "win / tie / loss", "length", "swaps agree")
 
 
 def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool) -> None:
@@ -104,8 +104,9 @@ def _show(result: dict[str, Any]) -> None:
 
 def _cells(figures: dict[str, Any]) -> list[str]:
     shares = [figures[name] for name in ("win", "tie", "loss")]
-    ratio = figures["length_ratio"]
+    ratio, asked = figures["length_ratio"], figures["prompts"]
     return [
+        f"{asked - figures['unread']} of {asked}",  # with a verdict: one of 20 is no win rate
         _percent(figures["win_rate"]),
         " to ".join(map(_percent, figures["interval"] or [None])),
         _percent(figures["controlled"]),
