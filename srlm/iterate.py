@@ -200,7 +200,8 @@ class Iteration(Phases):
         for doubt in doubts:
             say(f"M{t}, promotion: {doubt}" + (" [waived]" if doubt.waived else ""))
         if (self.strict or settings.action == "stop") and any(not doubt.waived for doubt in doubts):
-            raise StageError(f"M{t} is not promoted; look: srlm inspect {self.run.root}; on without --strict")
+            way = "without --strict" if settings.action == "warn" else 'with promote.action = "warn"'
+            raise StageError(f"M{t} is not promoted; look: srlm inspect {self.run.root}; on {way}")
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ class TrainSettings(Settings):
     per_device_batch: int = knob(8, "Rows per forward pass and process; gradients are accumulated to batch_size.", ge=1)
     save_steps: int = knob(100, "Steps between checkpoints: what a crash can make the trainer do again.", ge=1)
     keep_checkpoints: int = knob(0, "The trainer's newest so many checkpoints stay when the model is finished.", ge=0)
-    report_to: list[str] = knob([], 'Trackers of the trainer: "tensorboard", "wandb", "trackio".')
+    report_to: list[str] = knob([], 'Trackers of training and of the models: "tensorboard", "wandb", "trackio".')
 
 
 class OptimizerSettings(Settings):
