@@ -94,6 +94,7 @@ def test_answers_go_on_from_the_last_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two engines to load where other work may be going on
 def test_models_answer_a_file_of_prompts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """AlpacaEval's form, the real engine: a model and the file's own answers; then with half of the answers gone."""
     rows = [{"instruction": text, "output": "!!!", "generator": "other", "dataset": "own"} for text in ASKED]
