@@ -147,7 +147,10 @@ def row_id(row: AnswerEval | JudgeEval | CanaryEval) -> str:
 
 
 def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
-    """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
+    """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it.
+
+    What the health gate said stays: it is asked no more once the next model is trained.
+    """
     rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
     answers = _of(AnswerEval, rows)
     scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
@@ -170,7 +173,9 @@ def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
         metrics["aift"] = _aift_metrics(folder / "aift")
     if (versus := folder / "versus.json").exists():
         metrics["versus"] = read_json(versus)
-    write_json(folder / "metrics.json", metrics)
+    if (path := folder / "metrics.json").exists():
+        metrics |= {name: found for name, found in read_json(path).items() if name == "gate"}
+    write_json(path, metrics)
     return metrics
 
 

@@ -144,3 +144,16 @@ def test_inspect_says_which_model_is_best_and_why(tmp_path: Path) -> None:
     best = run_data(run)["best"]
     assert best["model"] == "M2"
     assert best["why"].startswith("win rate against M1: 57.0%, 95% from 52.0% to 62.0%")
+
+
+def test_figures_made_anew_hold_the_change_of_truth_and_keep_what_the_health_gate_said(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    path = run.folder(1) / "metrics.json"
+    write_json(path, read_json(path) | {"gate": {"accepted": True}})
+    Iteration(run, 2, 0).measure_again()
+    again, last = (read_json(run.folder(t) / "metrics.json") for t in (1, 2))
+    assert again["gate"] == {"accepted": True}
+    assert "gate" not in last
+    scores = [read_json(run.folder(t) / "metrics.json")["answers"]["truth_score"] for t in (0, 1, 2)]
+    assert last["truth"]["against"]["M1"]["score"] == pytest.approx(scores[2] - scores[1])
+    assert last["truth"]["against"]["M0"]["score"] == pytest.approx(scores[2] - scores[0])
