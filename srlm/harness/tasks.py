@@ -91,12 +91,18 @@ def _in_folder(folder: Path, manager: Any) -> list[str]:
 
 def load(name: str, manager: Any) -> dict[str, Any]:
     """The task or group with its data. Raises UserError, in one line, for whatever goes wrong in it."""
+    entry = manager.task_index.get(name)
+    _refuse_unsafe(name, entry is not None and (entry.cfg or {}).get("unsafe_code"))  # before it fetches what it runs
     with _in_one_line(name):
         loaded: dict[str, Any] = manager.load([name])
     for task in loaded["tasks"].values():
-        if getattr(task, "UNSAFE_CODE", False):
-            raise UserError(f"{task.task_name} runs code that the model wrote", "srlm does not: leave it out")
+        _refuse_unsafe(task.task_name, getattr(task, "UNSAFE_CODE", False))
     return loaded
+
+
+def _refuse_unsafe(name: str, unsafe: Any) -> None:
+    if unsafe:
+        raise UserError(f"{name} runs code that the model wrote", "srlm does not: leave it out")
 
 
 @contextmanager
@@ -115,8 +121,8 @@ def _advice(error: BaseException) -> str:
     """The way on after a task could not be loaded."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"pip install {error.name.partition('.')[0]}"
-    if isinstance(error, FileNotFoundError) and not isinstance(error, ConnectionError):
-        return "check its paths, which count from the current folder, and the names of its data sets"
+    if isinstance(error, FileNotFoundError):
+        return "check its paths, which count from the current folder (metrics from a hub are programs: none is run)"
     if isinstance(error, OSError):
         return "its data set must be fetched once: connect to the hub, or use a task with local files"
     return "mend the task file"
