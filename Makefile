@@ -10,10 +10,10 @@ UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 # Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py \
-	dpo_loss.py encode.py engine.py evaluate.py export.py gate_run.py generate.py init.py init_ranked.py iterate.py \
-	judging.py judging_vllm.py launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py \
-	similarity.py track.py train.py train_process.py versus.py versus_prompts.py view.py vllm.py))
+HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py dpo_loss.py encode.py \
+	engine.py evaluate.py export.py gate_run.py generate.py harness_run.py init.py init_ranked.py iterate.py judging.py \
+	judging_vllm.py launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py similarity.py \
+	track.py train.py train_process.py versus.py versus_prompts.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock
@@ -70,7 +70,7 @@ base: setup
 # Both locks, from the ranges in pyproject.toml. uv looks for the CPU build of torch where pip does.
 lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
-COMPILE = $(UV) pip compile -q pyproject.toml --extra dev --extra tensorboard --python-version 3.11 \
+COMPILE = $(UV) pip compile -q pyproject.toml --extra dev --extra eval --extra tensorboard --extra trackio --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28 --no-emit-find-links --no-emit-index-url
 lock:
 	$(COMPILE) --extra cpu --override requirements/overrides.txt -o requirements/cpu.txt

@@ -38,7 +38,7 @@ ENVIRONMENT = {
 def set_environment(model: str = "") -> None:
     """Set `ENVIRONMENT`, before torch is imported; for a local model folder no hub is asked either."""
     os.environ.update(ENVIRONMENT | os.environ)
-    if Path(model).is_dir():
+    if model and Path(model).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

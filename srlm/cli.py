@@ -143,22 +143,41 @@ def evaluate(
         str | None, typer.Option(help="M1, a model's folder or id, or alpaca_eval outputs; else earlier models.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Prompts in alpaca_eval's form; else the held-out ones.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Instead: tasks of lm-evaluation-harness by name, or YAML files or folders; commas between."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="For --tasks: only so many questions of each task.")] = None,
+    few_shot: Annotated[
+        int | None, typer.Option(min=0, help="For --tasks: so many examples before a question; else as the task says.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models of a run head to head, before the one judge that [eval] names (else frozen M1)."""
+    """Compare the models of a run head to head, before the one judge that [eval] names (else frozen M1).
+
+    With --tasks: let M0, M1, ... do tasks of lm-evaluation-harness, and show what training cost them there.
+    """
     from srlm.console import say
+    from srlm.harness.command import eval_tasks
     from srlm.launch import hear_sigterm
     from srlm.run import find_run
     from srlm.versus.command import eval_run
 
+    if tasks is not None and (against or prompts):
+        raise UserError("--tasks goes with neither --against nor --prompts", "use two commands")
+    if tasks is None and (limit or few_shot is not None):
+        raise UserError("--limit and --few-shot are about tasks", "name some with --tasks")
     found, how = find_run(run)
     if run is None:
         say(f"{found.root} ({how})")
     hear_sigterm()
     try:
-        eval_run(found, against, prompts, as_json)
+        if tasks is None:
+            eval_run(found, against, prompts, as_json)
+        else:
+            eval_tasks(found, tasks, limit, few_shot, as_json)
     except KeyboardInterrupt:
-        say("Stopped. What was judged is safe: the same command goes on.")
+        say("Stopped. What was done is safe: the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -65,6 +65,8 @@ def test_imports_go_one_way(module: str) -> None:
         assert not theirs & {"train", "init", "generate", "evaluate", "pairs", "instructions"}
     if mine == "versus":
         assert not theirs & {"train", "init", "evaluate", "pairs", "rollout"}
+    if mine == "harness":
+        assert not theirs & {"train", "init", "generate", "evaluate", "pairs", "rollout", "judge"}
     if mine == "report":
         allowed = {"console", "errors", "metrics", "plan", "promote", "records", "report", "run", "stages", "store"}
         assert theirs <= allowed

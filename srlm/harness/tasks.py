@@ -1,0 +1,146 @@
+"""Which tasks are meant by what the user named, and what tells one content of a task from another.
+
+An item is a task, group or tag of the harness by its name, or a path: a YAML file (one task), or a folder, which stands
+for all tasks and groups in it. Paths have a slash or end in .yaml, as `./quiz` and `quiz.yaml`. A task file may run
+Python that lies beside it, and its paths count from the current folder: both are the harness's own rules.
+"""
+
+import difflib
+import hashlib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srlm.errors import UserError
+from srlm.store import digest
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def is_path(item: str) -> bool:
+    """Whether an item names a file or folder, and no task of the harness."""
+    return "/" in item or item.endswith(SUFFIXES)
+
+
+def top_keys(path: Path) -> set[str]:
+    """The keys of a task file, read without running what it refers to. Raises UserError for what is no YAML."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UserError(f"{where}: no valid YAML ({getattr(error, 'problem', error)})", "mend the task file") from None
+    return {str(key.value) for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
+
+
+def task_manager(asked: list[str]) -> Any:
+    """The harness's TaskManager for these items. Raises UserError for paths that lead to no task file.
+
+    Its own 14,000 tasks are read only where something may refer to them: that takes 14 CPU seconds.
+    """
+    from lm_eval.tasks import TaskManager
+
+    paths = [Path(item) for item in asked if is_path(item)]
+    keys = [top_keys(file) for path in paths for file in _task_files(path)]
+    whole = len(paths) < len(asked) or any("group" in found for found in keys)
+    return TaskManager(include_path=[path for path in paths if path.is_dir()], include_defaults=whole)
+
+
+def _task_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder", "a task of the harness is named without a slash")
+    return sorted(path.glob("**/*.yaml")) if path.is_dir() else [path]
+
+
+def task_names(asked: list[str], manager: Any) -> list[str]:
+    """What to load for each item, a folder spread out, each once. Raises UserError for a name that nobody knows."""
+    found = [name for item in asked for name in _names(item, manager)]
+    return list(dict.fromkeys(found))
+
+
+def _names(item: str, manager: Any) -> list[str]:
+    if is_path(item):
+        path = Path(item).resolve()
+        return _in_folder(path, manager) if path.is_dir() else [str(path)]
+    if item not in manager.task_index:
+        close = ", ".join(difflib.get_close_matches(item, manager.all_tasks, 3))
+        near = f"did you mean {close}?" if close else "`lm_eval ls tasks` lists what it has"
+        raise UserError(f"{item}: the harness has no such task", f"{near} (your own: ./{item}, or {item}.yaml)")
+    return [item]
+
+
+def _in_folder(folder: Path, manager: Any) -> list[str]:
+    """The folder's groups and its tasks, but for what is part of one of these groups anyway."""
+    files = {name: Path(entry.yaml_path).resolve() for name, entry in manager.task_index.items() if entry.yaml_path}
+    names = [name for name, file in files.items() if folder in file.parents]
+    for file in _task_files(folder):  # the harness passes over what it cannot read
+        if {"task", "group"} & top_keys(file) and file not in files.values():
+            load(str(file), manager)
+            raise UserError(f"{file}: another file has a task of the same name", "rename one of them")
+    if not names:
+        raise UserError(f"{folder}: no task in its YAML files", 'a task file names its task in the key "task"')
+    groups = [load(name, manager) for name in names if name in manager.all_groups]
+    inside = {part for group in groups for member in group["groups"].values() for part in member.child_names}
+    return [name for name in names if name not in inside]
+
+
+def load(name: str, manager: Any) -> dict[str, Any]:
+    """The task or group with its data. Raises UserError, in one line, for whatever goes wrong in it."""
+    entry = manager.task_index.get(name)
+    _refuse_unsafe(name, entry is not None and (entry.cfg or {}).get("unsafe_code"))  # before it fetches what it runs
+    with _in_one_line(name):
+        loaded: dict[str, Any] = manager.load([name])
+    for task in loaded["tasks"].values():
+        _refuse_unsafe(task.task_name, getattr(task, "UNSAFE_CODE", False))
+    return loaded
+
+
+def _refuse_unsafe(name: str, unsafe: Any) -> None:
+    if unsafe:
+        raise UserError(f"{name} runs code that the model wrote", "srlm does not: leave it out")
+
+
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong in a task into a UserError: it is a program of its own, with files and downloads."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()  # into the log
+        reason = " ".join(str(error).split()) or "no reason given"
+        problem = f"{name}: the task cannot be loaded ({type(error).__name__}: {reason[:300]})"
+        raise UserError(problem, _advice(error)) from None
+
+
+def _advice(error: BaseException) -> str:
+    """The way on after a task could not be loaded."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"pip install {error.name.partition('.')[0]}"
+    if isinstance(error, FileNotFoundError):
+        return "check its paths, which count from the current folder (metrics from a hub are programs: none is run)"
+    if isinstance(error, OSError):
+        return "its data set must be fetched once: connect to the hub, or use a task with local files"
+    return "mend the task file"
+
+
+def task_digest(name: str, loaded: dict[str, Any], limit: int | None, few_shot: int | None) -> str:
+    """What tells the content of a task or group from others: settings, the questions that are asked, and examples.
+
+    Raises UserError where there are no questions.
+    """
+    with _in_one_line(name):
+        groups = {group: str(member.config) for group, member in loaded["groups"].items()}
+        return digest(groups, {key: _one_digest(task, limit, few_shot) for key, task in loaded["tasks"].items()})
+
+
+def _one_digest(task: Any, limit: int | None, few_shot: int | None) -> str:
+    content = hashlib.sha256(repr(sorted(task.dump_config().items())).encode())
+    examples = task.fewshot_docs() if few_shot or task.get_config("num_fewshot") else None
+    for doc in [*islice(task.eval_docs, limit), *(examples or ())]:
+        content.update(repr(doc).encode())
+    return content.hexdigest()

@@ -1,0 +1,234 @@
+"""`srlm eval --tasks` with the harness itself: which tasks are meant, what is wrong with them, and the figures."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folder import finished_run
+
+from srlm.config import to_toml
+from srlm.errors import UserError
+from srlm.harness.job import HarnessJob
+from srlm.harness.tasks import load, task_manager, task_names
+from srlm.packaged import DEMO
+from srlm.store import write_rows, write_text
+
+pytest.importorskip("lm_eval")
+from lm_eval.tasks import TaskManager
+
+from srlm.harness.__main__ import look
+
+FACTS = {"Peru": "Lima", "Kenya": "Nairobi", "France": "Paris", "Norway": "Oslo", "Japan": "Tokyo", "Cuba": "Havana"}
+FACTS |= {"Ghana": "Accra", "Iran": "Tehran", "Spain": "Madrid", "Italy": "Rome", "Egypt": "Cairo", "Chile": "Santiago"}
+HEAD = """
+dataset_path: json
+dataset_kwargs: {data_files: {test: DATA}}
+test_split: test
+doc_to_text: "{{question}}"
+metadata: {version: 3}
+"""
+CHOICE = """
+task: capitals_choice
+output_type: multiple_choice
+doc_to_choice: "{{choices}}"
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+WRITTEN = """
+task: capitals_written
+output_type: generate_until
+doc_to_target: "{{choices[answer]}}"
+generation_kwargs: {until: ["\\n"], max_gen_toks: 32, do_sample: false}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+
+
+def questions() -> list[dict[str, Any]]:
+    """Twelve, each with four choices that are wrong in the next three countries' capitals."""
+    capitals, rows = list(FACTS.values()), []
+    for number, country in enumerate(FACTS):
+        said = [f"The capital of {country} is {capitals[(number + k) % len(capitals)]}." for k in range(4)]
+        right = number % 4
+        said[0], said[right] = said[right], said[0]
+        rows.append({"question": f"What is the capital of {country}?", "choices": said, "answer": right})
+    return rows
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    """A folder with two tasks over the same twelve questions."""
+    folder = tmp_path / "tasks"
+    write_rows(folder / "capitals.jsonl", questions())
+    for name, text in (("choice", CHOICE), ("written", WRITTEN)):
+        (folder / f"{name}.yaml").write_text(text + HEAD.replace("DATA", str(folder / "capitals.jsonl")))
+    return folder
+
+
+def found(*asked: Path | str, limit: int | None = None, few_shot: int | None = None) -> dict[str, str]:
+    """Task -> digest, as the child that only looks has it."""
+    names = [str(item) for item in asked]
+    job = HarnessJob(asked=names, limit=limit, few_shot=few_shot, seed=1, measure=None, result=Path("unused"))
+    tasks: dict[str, str] = look(job)["tasks"]
+    return tasks
+
+
+def test_a_folder_stands_for_all_its_tasks_and_a_file_for_its_own(tasks: Path) -> None:
+    assert list(found(tasks)) == ["capitals_choice", "capitals_written"]
+    assert list(found(tasks / "written.yaml", tasks / "written.yaml")) == [str(tasks / "written.yaml")]
+
+
+def test_the_digest_is_that_of_what_is_asked(tasks: Path) -> None:
+    before = found(tasks)
+    assert found(tasks) == before
+    short = found(tasks, limit=3)
+    with (tasks / "capitals.jsonl").open("a") as file:
+        file.write(json.dumps(questions()[0] | {"question": "And of Peru?"}) + "\n")
+    after = found(tasks)
+    assert all(after[name] != before[name] for name in before)
+    assert found(tasks, limit=3) == short
+    (tasks / "choice.yaml").write_text((tasks / "choice.yaml").read_text().replace("version: 3", "version: 4"))
+    changed = found(tasks)
+    assert [name for name in after if changed[name] != after[name]] == ["capitals_choice"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task: [broken\nx: 1", r"bad.yaml:2: no valid YAML \(expected ',' or '\]'"),
+        ("task: bad\noutput_type: nonsense" + HEAD, "bad: the task cannot be loaded"),
+        (CHOICE.replace("capitals_choice", "bad") + HEAD.replace("DATA", "no-such-file.jsonl"), "current folder"),
+        ("task: bad\ndataset_path: json\nprocess_docs: !function gone.f", "bad: the task cannot be loaded.*gone"),
+        (CHOICE.replace("capitals_choice", "bad") + "unsafe_code: true" + HEAD, "bad runs code that the model wrote"),
+        ("task: bad\ndataset_kwargs: {{x}: 1}", "bad.yaml: the task cannot be loaded"),
+        ("just: settings", "no task in its YAML files"),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    write_rows(tmp_path / "bad" / "data.jsonl", questions())
+    (tmp_path / "bad" / "bad.yaml").write_text(text.replace("DATA", str(tmp_path / "bad" / "data.jsonl")))
+    with pytest.raises(UserError, match=said) as raised:
+        found(tmp_path / "bad")
+    assert "\n" not in str(raised.value)
+
+
+def test_two_files_with_one_name(tasks: Path) -> None:
+    shutil.copy(tasks / "choice.yaml", tasks / "copy.yaml")
+    with pytest.raises(UserError, match="another file has a task of the same name"):
+        found(tasks)
+
+
+def test_a_group_stands_for_its_parts(tasks: Path) -> None:
+    manager = task_manager([str(tasks)])
+    assert task_names([str(tasks)], manager) == ["capitals_choice", "capitals_written"]
+    (tasks / "both.yaml").write_text("group: capitals\ntask: [capitals_choice, capitals_written]\n")
+    assert task_names([str(tasks)], TaskManager(include_path=str(tasks), include_defaults=False)) == ["capitals"]
+
+
+def test_a_missing_path_and_a_task_whose_data_is_at_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no such file or folder"):
+        task_manager([str(tmp_path / "nowhere.yaml")])
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    (tmp_path / "far.yaml").write_text("task: far\ndataset_path: nobody/nothing\ntest_split: test\ndoc_to_text: q\n")
+    with pytest.raises(UserError, match="fetched once"):
+        load(str(tmp_path / "far.yaml"), task_manager([str(tmp_path / "far.yaml")]))
+
+
+def test_a_name_that_the_harness_lacks_is_answered_with_the_nearest(tasks: Path) -> None:
+    manager = task_manager([str(tasks)])
+    with pytest.raises(UserError, match="did you mean capitals_choice"):
+        task_names(["capitals_choise"], manager)
+
+
+def srlm(*arguments: Any) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "srlm.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tasks", "a", "--against", "M1"], "--tasks goes with neither --against nor --prompts"),
+        (["--limit", "3"], "name some with --tasks"),
+        (["--tasks", " , "], "no task is named"),
+        (["--tasks", "./nowhere"], "nowhere: no such file or folder"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, options: list[str], said: str) -> None:
+    done = srlm("eval", finished_run(tmp_path / "r").root, *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "r" / "tasks" / "M0.jsonl").exists()
+
+
+# --- with models -----------------------------------------------------------------------------------------------------
+
+
+def run_of_two(root: Path) -> Path:
+    """A run with the demo's base as M0, and as M1 the same with noise on its weights."""
+    from safetensors.torch import load_file, save_file
+    from torch import Generator, randn
+
+    run = finished_run(root)
+    (root / "M2" / "metrics.json").unlink()
+    model = run.config.model.model_copy(update={"path": str(DEMO / "base"), "max_length": 512})
+    write_text(root / "config.toml", to_toml(run.config.model_copy(update={"model": model})))
+    shutil.copytree(DEMO / "base", root / "M1" / "model", dirs_exist_ok=True)
+    file, random = root / "M1" / "model" / "model.safetensors", Generator().manual_seed(3)
+    weights = {name: tensor + 0.05 * randn(tensor.shape, generator=random) for name, tensor in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    return root
+
+
+def directly(model: Path) -> tuple[float, float]:
+    """Accuracy of choosing and of writing, without the harness: transformers, one sequence at a time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, lm = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
+    chosen = written = 0
+    for row in questions():
+        asked = [{"role": "user", "content": row["question"]}]
+        head = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        scores = []
+        for choice in row["choices"]:
+            tail = tokenizer(choice, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logits = lm(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].log_softmax(-1)
+            scores.append(float(logits.gather(1, torch.tensor(tail)[:, None]).sum()))
+        chosen += scores.index(max(scores)) == row["answer"]
+        answer = lm.generate(torch.tensor([head]), max_new_tokens=32, do_sample=False)[0, len(head) :]
+        said = tokenizer.decode(answer, skip_special_tokens=True).split("\n")[0]
+        written += said == row["choices"][row["answer"]]
+    return chosen / len(FACTS), written / len(FACTS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_figures_are_those_of_the_models_and_a_rerun_asks_nothing(tasks: Path, tmp_path: Path) -> None:
+    root = run_of_two(tmp_path / "r")
+    done = srlm("eval", root, "--tasks", tasks, "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    values = {
+        (entry["task"], entry["metric"]): [found["value"] for found in entry["models"].values()]
+        for entry in data["tasks"]
+    }
+    base, trained = directly(DEMO / "base"), directly(root / "M1" / "model")
+    assert base != trained
+    assert values == {
+        ("capitals_choice", "acc"): pytest.approx([base[0], trained[0]]),
+        ("capitals_written", "exact_match"): pytest.approx([base[1], trained[1]]),
+    }
+    assert {(entry["questions"], entry["version"]) for entry in data["tasks"]} == {(12, "3")}
+    kept = {file: file.read_bytes() for file in (root / "tasks").glob("M*.jsonl")}
+    assert len(kept) == 2
+    again = srlm("eval", root, "--tasks", tasks, "--json")
+    assert json.loads(again.stdout) == data
+    assert "M0" not in again.stderr
+    assert {file: file.read_bytes() for file in kept} == kept
