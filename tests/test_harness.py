@@ -79,7 +79,10 @@ def test_each_model_is_compared_with_the_base_and_with_the_first_trained_one() -
     assert changes["M1"] == pytest.approx({"M0": -0.4})
     assert changes["M2"] == pytest.approx({"M0": -0.35, "M1": 0.05})
     assert changes["M3"] == pytest.approx({"M0": -0.7, "M1": -0.3})
-    assert "M3 against M1: worse (▼) in 1, better (▲) in 0 of 1" in tax([entry], "M3", "M1")
+    [unknown] = compared({t: [row(figure(0.5 + t, None))] for t in range(4)})
+    assert tax([entry, unknown], "M3", "M1").endswith(
+        "worse (▼) in 1, better (▲) in 0 of 1 figures whose error is known"
+    )
 
 
 def test_a_table_of_the_sums_and_json_of_everything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,9 +98,9 @@ def _change_cell(entry: dict[str, Any], model: str, reference: str) -> str:
 def tax(entries: list[dict[str, Any]], model: str, reference: str) -> str:
     """In words, in how many figures a model is better or worse than a reference beyond the error."""
     changes = [entry["models"].get(model, {"change": {}})["change"].get(reference) for entry in entries]
-    verdicts = [found["verdict"] for found in changes if found]
+    verdicts = [found["verdict"] for found in changes if found and found["verdict"]]
     better, worse = verdicts.count("better"), verdicts.count("worse")
     return (
-        f"{model} against {reference}: worse (▼) in {worse}, better (▲) in {better} of {len(verdicts)} figures "
-        "by more than the 95% error"
+        f"{model} against {reference}: by more than the 95% error worse (▼) in {worse}, better (▲) in {better} "
+        f"of {len(verdicts)} figures whose error is known"
     )
