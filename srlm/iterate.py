@@ -149,13 +149,14 @@ class Iteration(Phases):
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
                 write_metrics(self.run.folder(t), t, self.run.config)
+                self.measure_again(after=t)  # models that are compared with this one
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
 
-    def measure_again(self) -> None:
-        """The rates of ties and usable pairs follow the pair settings: compute all metrics.json anew."""
+    def measure_again(self, after: int = -1) -> None:
+        """Compute the metrics.json of the models after M_`after` anew: rates of ties and pairs follow the settings."""
         for stage in self.stages.values():
-            if stage.part == "eval" and self.done(stage):
+            if stage.part == "eval" and stage.t > after and self.done(stage):
                 write_metrics(self.run.folder(stage.t), stage.t, self.run.config)
 
     def instructions_from_elsewhere(self, t: int) -> None:

@@ -204,13 +204,15 @@ def _truth(rows: Iterable[AnswerEval]) -> dict[str, Any]:
 def truth_change(rows: Sequence[AnswerEval], others: Sequence[AnswerEval]) -> dict[str, Any] | None:
     """The grader's mean score of the answers minus that of another model's, over the prompts that both have scores of.
 
-    Each prompt counts once (the mean over its answers); interval: 95%, bootstrap by prompt. None where there is none.
+    Each prompt counts once (the mean over its answers); interval: 95%, bootstrap by prompt. `asked` counts the prompts
+    that the other model has a score for. None without a score.
     """
     mine, theirs = _truth_scores(rows), _truth_scores(others)
     gains = [mine[prompt] - theirs[prompt] for prompt in mine if prompt in theirs]
     if not gains:
         return None
-    return {"prompts": len(gains), "score": _mean(gains), "interval": bootstrap_interval([(gain, 1) for gain in gains])}
+    interval = bootstrap_interval([(gain, 1) for gain in gains])
+    return {"prompts": len(gains), "asked": len(theirs), "score": _mean(gains), "interval": interval}
 
 
 def _truth_scores(rows: Iterable[AnswerEval]) -> dict[str, float]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from srlm.settings import PromoteCheck, PromoteSettings
 
+GRADED = 0.8  # least share of the prompts that a grader must know both models' answers to, for its word to decide
+
 
 @dataclass(frozen=True)
 class Doubt:
@@ -72,13 +74,13 @@ class _Gain:
 
 
 def _gain(metrics: dict[str, Any], other: dict[str, Any], settings: PromoteSettings) -> _Gain | None:
-    """By the judge of the head to head; where none was held, by the grader; None without either."""
+    """By the judge, where the two met head to head; else by the grader, where it knows most answers; else None."""
     versus, truth = (_against(metrics, other, by) for by in ("versus", "truth"))
     if ends := versus.get("interval"):
         shown = f"{versus['win_rate']:.1%}, 95% from {ends[0]:.1%} to {ends[1]:.1%}"
         shown = f"win rate against {other['model']}: {shown}"
         return _Gain(shown, ends[0], settings.min_win_rate, "promote.min_win_rate")
-    if ends := truth.get("interval"):
+    if (ends := truth.get("interval")) and truth["prompts"] >= GRADED * truth["asked"]:
         shown = f"{truth['score']:+.2f}, 95% from {ends[0]:+.2f} to {ends[1]:+.2f}"
         return _Gain(f"ground truth against {other['model']}: {shown}", ends[0], 0.0, "eval.grader")
     return None
@@ -120,10 +122,11 @@ def _length(metrics: dict[str, Any], previous: dict[str, Any], settings: Promote
 
 def _at_equal_length(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> bool | None:
     """Whether it wins with length taken out, or before a grader, which has no taste for length; None: nobody looked."""
-    if controlled := _against(metrics, previous, "versus").get("controlled_interval"):
+    versus = _against(metrics, previous, "versus")
+    if controlled := versus.get("controlled_interval"):
         return bool(controlled[0] > settings.min_win_rate)
-    truth = _against(metrics, previous, "truth").get("interval")
-    return bool(truth[0] > 0) if truth else None
+    gain = None if versus.get("interval") else _gain(metrics, previous, settings)
+    return gain.low > gain.floor if gain else None
 
 
 def _diversity(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from srlm.store import digest, read_json, write_json
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
 PROJECT = "srlm"
 SECONDS = 120  # for one tracker at one iteration: a server that cannot be reached must not hold up the loop
+SHORTEST_SECRET = 6  # characters: a shorter value of the environment is a word that may stand anywhere
 FOLDER = "tensorboard"  # in the run folder; each training has one of its own beside its log
 
 Points = dict[str, dict[str, float]]
@@ -44,15 +45,15 @@ def check_trackers(names: list[str]) -> None:
 def track(run: Run, lock: int) -> None:
     """Bring the figures of all measured models to the trackers that train.report_to names; a failure is said."""
     for name in run.config.train.report_to:
-        if name == "tensorboard":
-            _write_tensorboard(run)
-        elif sending(run, name).new:
-            result = run.log(f"track-{name}").with_suffix(".result.json")
-            command = [sys.executable, "-P", "-m", "srlm.track", str(run.root), name, str(result)]
-            try:
+        try:
+            if name == "tensorboard":
+                _write_tensorboard(run)
+            elif sending(run, name).new:
+                result = run.log(f"track-{name}").with_suffix(".result.json")
+                command = [sys.executable, "-P", "-m", "srlm.track", str(run.root), name, str(result)]
                 run_child(command, result, run.log(f"track-{name}"), [], lock)
-            except (UserError, StageError) as error:
-                say(f"train.report_to: {error}; the run goes on, and the next iteration sends these figures, too")
+        except (UserError, StageError, OSError) as error:
+            say(f"train.report_to, {name}: {error}; the run goes on, and the next iteration sends these figures, too")
 
 
 # --- what is to be sent ----------------------------------------------------------------------------------------------
@@ -148,6 +149,7 @@ def _send_to_wandb(run: Run, found: Sending) -> None:
     import wandb
 
     quiet = {"console": "off", "silent": True, "x_disable_stats": True, "x_disable_meta": True}
+    quiet |= {"finish_timeout_raises": True}  # what did not arrive in the user's WANDB_FINISH_TIMEOUT was not sent
     settings = wandb.Settings(**quiet, disable_git=True, disable_code=True, x_disable_machine_info=True)
     project, folder = os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_DIR", str(run.root))
     opened = wandb.init(project=project, id=found.name, name=found.name, dir=folder, resume="allow", settings=settings)
@@ -176,20 +178,23 @@ SENDERS: dict[str, Callable[[Run, Sending], None]] = {"wandb": _send_to_wandb, "
 def send(run: Run, tracker: str) -> dict[str, Any]:
     """Send what is new and keep it in mind. Raises UserError, in one line, for whatever the tracker raises."""
     found = sending(run, tracker)
+    # W&B ignores a row whose number it has: what it got of a sending that did not come to its end keeps its numbers.
+    write_json(_record(run, tracker), replace(found, new={}).kept() | {"rows": found.rows + len(found.new)})
     try:
         SENDERS[tracker](run, found)
     except Exception as error:  # not our code, and nothing in it may end the run
-        raise UserError(f"{tracker} took no figures", plain(error)) from error
+        raise UserError("it took no figures", plain(error)) from error
     write_json(_record(run, tracker), found.kept())
     return {"points": len(found.new)}
 
 
 def plain(error: Exception) -> str:
-    """The first line of an error, without what the environment keeps secret."""
+    """The first line of an error, without what the environment keeps secret and without the user part of addresses."""
     text = (str(error).splitlines() or [""])[0]
-    for name, value in os.environ.items():
-        if value and re.search("KEY|TOKEN|SECRET|PASSWORD|_URL", name):
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):  # one may be part of another
+        if len(value) >= SHORTEST_SECRET and re.search("KEY|TOKEN|SECRET|PASS|PROXY|_URL", name, re.IGNORECASE):
             text = text.replace(value, f"${name}")
+    text = re.sub(r"//[^/@\s]+@", "//...@", text)
     return f"{type(error).__name__}: {text[:200]}"
 
 

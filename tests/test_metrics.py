@@ -171,7 +171,7 @@ class TestAnswers:
         before = [graded("q", 1, 2), graded("p", 3, 3), graded("s", 1), graded("t", 1)]
         found = truth_change(now, before)
         assert found is not None
-        assert (found["prompts"], found["score"]) == (2, (1.5 + 0.5) / 2)
+        assert (found["prompts"], found["asked"], found["score"]) == (2, 4, (1.5 + 0.5) / 2)
         assert found["interval"] == [0.5, 1.5]
         assert truth_change(now, [graded("s", None)]) is None
         assert truth_change([answered("p", answer("a", 1))], before) is None

@@ -87,7 +87,8 @@ def test_the_best_so_far_is_the_last_that_was_promoted() -> None:
 
 def graded(t: int, **against: tuple[float, float]) -> dict[str, Any]:
     """Figures of a run with a grader and no head to head: its change since each model, with the interval."""
-    found = {model: {"score": sum(ends) / 2, "interval": list(ends)} for model, ends in against.items()}
+    known = {"prompts": 80, "asked": 100}
+    found = {model: known | {"score": sum(ends) / 2, "interval": list(ends)} for model, ends in against.items()}
     return figures(t, versus={}, truth={"against": found})
 
 
@@ -99,6 +100,8 @@ def test_without_a_head_to_head_the_grader_decides() -> None:
     assert doubts(both) == [("wins", True)]  # the judge that the user chose comes first
     longer = graded(2, M1=(0.01, 0.2)) | {"answers": {"chars": 300, "distinct_2": 0.5}}
     assert doubts(longer) == []
+    longer["truth"]["against"]["M1"]["prompts"] = 79  # too few for the grader's word
+    assert doubts(longer) == [("wins", False), ("length", True)]
     best = best_so_far([figures(1), graded(2, M1=(-0.1, 0.1)), graded(3, M1=(0.1, 0.3), M2=(0.1, 0.2))], SETTINGS)
     assert best is not None
     assert best.model == "M3"

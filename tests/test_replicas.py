@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from srlm.engine import Sampling
-from srlm.engine.replicas import Replicas, load_engine, shares_of_devices
+from srlm.engine.replicas import Replicas, gpu_count, load_engine, shares_of_devices
 from srlm.errors import UserError
 from srlm.packaged import DEMO
 
@@ -60,8 +60,14 @@ def test_what_is_wrong_in_an_engine_process_reaches_the_user(tmp_path: Path) -> 
 
 
 def test_gpus_are_shared_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("srlm.engine.replicas.gpu_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,5,3,1")
     assert shares_of_devices(2) == [{"CUDA_VISIBLE_DEVICES": "7,5"}, {"CUDA_VISIBLE_DEVICES": "3,1"}]
     with pytest.raises(UserError, match=r"engine\.replicas = 3 cannot share 4 GPUs"):
         shares_of_devices(3)
+
+
+def test_the_gpus_are_those_that_torch_sees() -> None:
+    import torch
+
+    assert gpu_count() == torch.cuda.device_count()

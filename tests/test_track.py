@@ -18,11 +18,11 @@ from srlm.track import SENDERS, check_trackers, plain, scalars, send, sending, t
 TRUTH = "answers/truth_score"
 
 
-def run_with(root: Path, tracker: str) -> Run:
-    """A run at M2 that reports to one tracker."""
+def run_with(root: Path, *trackers: str) -> Run:
+    """A run at M2 that reports to these trackers."""
     finished_run(root)
     config = root / "config.toml"
-    config.write_text(config.read_text().replace("report_to = []", f'report_to = ["{tracker}"]'))
+    config.write_text(config.read_text().replace("report_to = []", f"report_to = {json.dumps(trackers)}"))
     return Run(root)
 
 
@@ -92,6 +92,39 @@ def test_an_error_is_one_line_without_what_the_environment_keeps_secret(monkeypa
     assert plain(ValueError("bad server http://x?write_token=abc123\nand more")) == (
         "ValueError: bad server http://x?write_token=$TRACKIO_WRITE_TOKEN"
     )
+    monkeypatch.setenv("LONGER_TOKEN", "abc123def")
+    monkeypatch.setenv("MY_KEY", "on")
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:hunter2@proxy")
+    error = ValueError("abc123def on http://u:hunter2@proxy and https://me:pw@host/x")
+    assert plain(error) == "ValueError: $LONGER_TOKEN on $HTTPS_PROXY and https://...@host/x"
+
+
+def test_what_a_failed_sending_may_have_brought_keeps_its_row_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ConnectionError("gone")
+
+    run = finished_run(tmp_path / "r")
+    monkeypatch.setitem(SENDERS, "wandb", fails)
+    with pytest.raises(UserError, match="it took no figures"):
+        send(run, "wandb")
+    again = sending(run, "wandb")
+    assert (again.rows, again.sent, set(again.new)) == (3, {}, {"0", "1", "2"})
+
+
+def test_a_broken_folder_or_record_of_a_tracker_is_said_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_with(tmp_path / "r", "tensorboard", "wandb")
+    (run.root / "tensorboard").write_text("mine")
+    (run.root / "trackers").mkdir()
+    (run.root / "trackers" / "wandb.json").write_text("{")
+    brought(run)
+    said = capsys.readouterr().err
+    assert "train.report_to, tensorboard: " in said
+    assert "train.report_to, wandb: " in said
+    assert (run.root / "tensorboard").read_text() == "mine"
 
 
 # --- the trackers themselves -----------------------------------------------------------------------------------------
@@ -181,6 +214,6 @@ def test_a_tracker_without_login_does_not_end_the_loop(
     run = run_with(tmp_path / "r", "wandb")
     brought(run)
     said = " ".join(capsys.readouterr().err.split())
-    assert "train.report_to: wandb took no figures: UsageError: No API key configured" in said
+    assert "train.report_to, wandb: it took no figures: UsageError: No API key configured" in said
     assert "the run goes on" in said
     assert len(sending(run, "wandb").new) == 3  # next time

@@ -7,27 +7,29 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from srlm.track import PROJECT, TRACKERS, fit, plain
+from srlm.store import digest
+from srlm.track import PROJECT, SECONDS, TRACKERS, fit, plain
 from srlm.train.job import TrainJob
 
 
 def run_name(job: TrainJob) -> str:
-    """How W&B and trackio call this training, e.g. "demo-M2"."""
+    """How W&B and trackio call this training, e.g. "demo-M2-3f9a01c2".
+
+    The same when it goes on after a crash, and another one for another folder, model, data or settings.
+    """
     folder = job.log.resolve().parent
-    return fit(f"{folder.parent.name}-{folder.name}")
+    return f"{fit(f'{folder.parent.name}-{folder.name}')}-{digest(str(folder), job.model, job.digest())[:8]}"
 
 
 def set_places(job: TrainJob) -> None:
-    """Tell the trackers, through their environment, where to write; what the user has set there stands.
-
-    A training that goes on after a crash goes on in the same run of W&B: its id is made of what decides the outcome.
-    """
-    folder, name = str(job.log.parent), run_name(job)
+    """Tell the trackers, through their environment, where to write; what the user has set there stands."""
+    folder = str(job.log.parent)
     if "tensorboard" in job.train.report_to:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.log.parent / "tensorboard")
     if "wandb" in job.train.report_to:
         places = {"WANDB_PROJECT": PROJECT, "WANDB_DIR": folder, "WANDB_RESUME": "allow"}
-        places |= {"WANDB_RUN_ID": f"{name}-{job.digest()}", "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+        places |= {"WANDB_RUN_ID": run_name(job), "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+        places |= {"WANDB_FINISH_TIMEOUT": str(SECONDS)}  # else a lost network holds the process at its end
         os.environ.update(places | os.environ)
 
 
