@@ -342,3 +342,17 @@ def test_policy_refuses_scripts_that_are_not_the_pages_own(browser: Any, url: st
     assert page.evaluate("window.hacked") is None
     assert "Failed to fetch" in refused
     page.close()
+
+
+STRAY = """() => {
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) if (/^(false|null|undefined|NaN)$/.test(walk.currentNode.data.trim())) found.push(walk.currentNode.data);
+    return found;
+}"""
+
+
+def test_what_is_not_there_leaves_no_word_on_the_page(opened: Any, url: str) -> None:
+    page = opened(url).page
+    page.keyboard.press("2")  # the rows: here none are left out, so that nothing is said of a sample
+    playwright.expect(page.locator(".list .prompt").first).to_be_visible()
+    assert page.evaluate(STRAY) == []

@@ -34,7 +34,7 @@ class Browser {
     this.detail = el("article", { class: "detail", tabindex: "-1", "aria-label": "Row" });
     this.root.replaceChildren(
       el("div", { class: "filters" }, this.search, Object.values(this.fields), this.ascending, el("label", { class: "check" }, this.unparsed, "with unparsed judgements")),
-      sampled(this.data),
+      ...sampled(this.data),
       el("div", { class: "panes" }, el("div", { class: "side" }, this.count, this.list, el("div", { class: "pager" }, this.back, this.position, this.next)), this.detail),
     );
   }
@@ -147,10 +147,10 @@ function reveal(list, node) {
 }
 
 function sampled(data) {
-  if (data.live) return null;
+  if (data.live) return [];
   const shown = data.sources.reduce((sum, source) => sum + source.shown, 0);
   const total = data.sources.reduce((sum, source) => sum + source.total, 0);
-  return shown < total && el("p", { class: "note" }, `A sample: this page holds ${grouped(shown)} of ${grouped(total)} rows, to stay small. `, el("code", {}, "srlm view"), " shows all of them.");
+  return shown < total ? [el("p", { class: "note" }, `A sample: this page holds ${grouped(shown)} of ${grouped(total)} rows, to stay small. `, el("code", {}, "srlm view"), " shows all of them.")] : [];
 }
 
 const counted = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
