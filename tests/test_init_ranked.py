@@ -43,7 +43,7 @@ def test_held_out_prompts_keep_every_response(tmp_path: Path, ranked: Path) -> N
     assert run.builds_eft
     assert not run.seed("eft").exists()
     given = {row["messages"][0]["content"]: row["responses"] for row in map(json.loads, ranked.open())}
-    assert len(prompts(held_out)) == 5
+    assert len(prompts(held_out)) == 3  # 15% of 20
     assert len(train) + len(held_out) == sum(map(len, given.values()))
     for row in train + held_out:
         assert {"text": row.response, "human": row.human} in given[row.messages[0]["content"]]
@@ -52,7 +52,7 @@ def test_held_out_prompts_keep_every_response(tmp_path: Path, ranked: Path) -> N
     assert not {prompt_key(messages) for messages in ift} & prompts(held_out)
     counts = read_json(run.root / "seed" / "split.json")["counts"]
     assert (counts["ranked"], counts["held_out_eft"]) == (len(train), len(held_out))
-    assert counts["held_out_eft_prompts"] == 5
+    assert counts["held_out_eft_prompts"] == 3
 
 
 def test_the_split_does_not_hang_on_the_order_of_the_rows(tmp_path: Path, ranked: Path) -> None:
