@@ -1,6 +1,7 @@
 """`srlm eval --tasks` with the harness itself: which tasks are meant, what is wrong with them, and the figures."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from srlm.config import to_toml
 from srlm.errors import UserError
 from srlm.harness.job import HarnessJob
 from srlm.harness.tasks import load, task_manager, task_names
+from srlm.judging.job import LocalModel
 from srlm.packaged import DEMO
 from srlm.store import write_rows, write_text
 
 pytest.importorskip("lm_eval")
 from lm_eval.tasks import TaskManager
 
-from srlm.harness.__main__ import look
+from srlm.harness.__main__ import backend_arguments, counted_cuts, look
 
 FACTS = {"Peru": "Lima", "Kenya": "Nairobi", "France": "Paris", "Norway": "Oslo", "Japan": "Tokyo", "Cuba": "Havana"}
 FACTS |= {"Ghana": "Accra", "Iran": "Tehran", "Spain": "Madrid", "Italy": "Rome", "Egypt": "Cairo", "Chile": "Santiago"}
@@ -68,10 +70,17 @@ def tasks(tmp_path: Path) -> Path:
     return folder
 
 
-def found(*asked: Path | str, limit: int | None = None, few_shot: int | None = None) -> dict[str, str]:
+def found(*asked: Path | str, limit: int | None = None, max_length: int = 512) -> dict[str, str]:
     """Task -> digest, as the child that only looks has it."""
-    names = [str(item) for item in asked]
-    job = HarnessJob(asked=names, limit=limit, few_shot=few_shot, seed=1, measure=None, result=Path("unused"))
+    job = HarnessJob(
+        asked=[str(item) for item in asked],
+        limit=limit,
+        few_shot=None,
+        seed=1,
+        max_length=max_length,
+        measure=None,
+        result=Path("unused"),
+    )
     tasks: dict[str, str] = look(job)["tasks"]
     return tasks
 
@@ -104,7 +113,7 @@ def test_the_digest_is_that_of_what_is_asked(tasks: Path) -> None:
         ("task: bad\ndataset_path: json\nprocess_docs: !function gone.f", "bad: the task cannot be loaded.*gone"),
         (CHOICE.replace("capitals_choice", "bad") + "unsafe_code: true" + HEAD, "bad runs code that the model wrote"),
         ("task: bad\ndataset_kwargs: {{x}: 1}", "bad.yaml: the task cannot be loaded"),
-        ("just: settings", "no task in its YAML files"),
+        ("just: settings", r"no task in its \*\.yaml files"),
     ],
 )
 def test_what_is_wrong_with_a_task_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -115,10 +124,80 @@ def test_what_is_wrong_with_a_task_is_said_in_one_line(tmp_path: Path, text: str
     assert "\n" not in str(raised.value)
 
 
-def test_two_files_with_one_name(tasks: Path) -> None:
+def test_two_files_with_one_name(tasks: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    shutil.copy(tasks / "choice.yaml", other)
+    assert len(found(tasks, tasks / "choice.yaml")) == 3
+    other.write_text(other.read_text().replace("version: 3", "version: 4"))
+    with pytest.raises(UserError, match="another task named capitals_choice"):
+        found(tasks / "choice.yaml", other)
     shutil.copy(tasks / "choice.yaml", tasks / "copy.yaml")
     with pytest.raises(UserError, match="another file has a task of the same name"):
         found(tasks)
+
+
+def test_the_python_beside_a_task_is_part_of_its_digest_and_no_address_is(tasks: Path) -> None:
+    code = tasks / "code.py"
+    code.write_text(
+        "from functools import partial\n\ndef keep(docs, least):\n    return docs\n\npart = partial(keep, least=1)\n"
+    )
+    with (tasks / "choice.yaml").open("a") as file:
+        file.write("process_docs: !function code.part\n")
+    before = found(tasks)
+    loaded = sys.modules[str(code.with_suffix(""))]  # kept, so that no new function takes the place of an old one
+    os.utime(code, (1, 1))
+    assert found(tasks) == before
+    assert sys.modules[str(code.with_suffix(""))] is not loaded
+    code.write_text(code.read_text().replace("return docs", "return docs.select(range(3))"))
+    after = found(tasks)
+    assert after["capitals_choice"] != before["capitals_choice"]
+    (tasks / "helpers.py").write_text("LEAST = 1\n")
+    assert found(tasks)["capitals_choice"] != after["capitals_choice"]
+
+
+def test_replies_that_take_the_whole_context_are_refused(tasks: Path) -> None:
+    assert found(tasks, max_length=33)
+    with pytest.raises(UserError, match=r"capitals_written: replies of up to 32 tokens.*max_length") as raised:
+        found(tasks, max_length=32)
+    assert "\n" not in str(raised.value)
+    (tasks / "written.yaml").write_text((tasks / "written.yaml").read_text().replace("max_gen_toks: 32, ", ""))
+    with pytest.raises(UserError, match="up to 256 tokens"):
+        found(tasks, max_length=256)
+
+
+def test_what_is_refused_as_unsafe_was_not_run(tasks: Path, tmp_path: Path) -> None:
+    (tasks / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n\ndef keep(docs):\n    return docs\n")
+    with (tasks / "choice.yaml").open("a") as file:
+        file.write("process_docs: !function code.keep\nunsafe_code: true\n")
+    (tasks / "more.yaml").write_text("include: choice.yaml\ntask: more\n")
+    for asked in (tasks, tasks / "choice.yaml", tasks / "more.yaml"):
+        with pytest.raises(UserError, match="runs code that the model wrote"):
+            found(asked)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_with_the_name_of_a_file(tasks: Path) -> None:
+    (tasks / "old.yaml").mkdir()
+    assert len(found(tasks)) == 2
+
+
+def test_the_harness_loads_a_model_as_the_loop_does() -> None:
+    extra: dict[str, object] = {"seed": 5, "dtype": "bfloat16"}
+    model = LocalModel(model="org/base", revision="abc", max_length=64, arguments=extra)
+    arguments = backend_arguments(model, seed=1)
+    taken = {name: arguments[name] for name in ("pretrained", "revision", "tokenizer_revision", "seed", "dtype")}
+    assert list(taken.values()) == ["org/base", "abc", "abc", 1, "bfloat16"]
+    assert "model" not in arguments
+
+
+def test_prompts_that_the_harness_cuts_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    from lm_eval.models.utils import maybe_truncate
+
+    with counted_cuts() as cuts:
+        for length in (4, 5, 6):
+            maybe_truncate([7] * length, max_gen_toks=3, max_model_len=7)
+    assert cuts.count == 2
+    assert capsys.readouterr().err.count("Truncating") == 2  # still in the log
 
 
 def test_a_group_stands_for_its_parts(tasks: Path) -> None:
@@ -212,12 +291,21 @@ def directly(model: Path) -> tuple[float, float]:
 @pytest.mark.timeout(1800)
 def test_the_figures_are_those_of_the_models_and_a_rerun_asks_nothing(tasks: Path, tmp_path: Path) -> None:
     root = run_of_two(tmp_path / "r")
-    done = srlm("eval", root, "--tasks", tasks, "--json")
+    (tasks / "code.py").write_text("def keep(docs):\n    return docs\n")  # at another address in each process
+    with (tasks / "written.yaml").open("a") as file:
+        file.write("process_docs: !function code.keep\n")
+    long = tmp_path / "long"
+    write_rows(long / "long.jsonl", [questions()[0] | {"question": "What is the capital of Peru? " * 200}])
+    head = HEAD.replace("DATA", str(long / "long.jsonl"))
+    for name, text in (("choice", CHOICE), ("written", WRITTEN)):
+        (long / f"{name}.yaml").write_text(text.replace("capitals", "long") + head)
+    done = srlm("eval", root, "--tasks", f"{tasks},{long}", "--json")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     values = {
         (entry["task"], entry["metric"]): [found["value"] for found in entry["models"].values()]
         for entry in data["tasks"]
+        if entry["questions"] > 1
     }
     base, trained = directly(DEMO / "base"), directly(root / "M1" / "model")
     assert base != trained
@@ -225,10 +313,11 @@ def test_the_figures_are_those_of_the_models_and_a_rerun_asks_nothing(tasks: Pat
         ("capitals_choice", "acc"): pytest.approx([base[0], trained[0]]),
         ("capitals_written", "exact_match"): pytest.approx([base[1], trained[1]]),
     }
-    assert {(entry["questions"], entry["version"]) for entry in data["tasks"]} == {(12, "3")}
+    assert {(entry["questions"], entry["version"]) for entry in data["tasks"]} == {(12, "3"), (1, "3")}
+    assert data["cut"] == {model: {"long_choice": 4, "long_written": 1} for model in ("M0", "M1")}
     kept = {file: file.read_bytes() for file in (root / "tasks").glob("M*.jsonl")}
     assert len(kept) == 2
-    again = srlm("eval", root, "--tasks", tasks, "--json")
+    again = srlm("eval", root, "--tasks", f"{tasks},{long}", "--json")
     assert json.loads(again.stdout) == data
     assert "M0" not in again.stderr
     assert {file: file.read_bytes() for file in kept} == kept

@@ -7,11 +7,13 @@ where the run's engine arguments load what the loop loads. Chats are built with 
 where the loop lets them end, and neither code from a hub nor code that a model wrote is run.
 """
 
+import logging
 import math
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, distribution
 from pathlib import Path
@@ -21,9 +23,9 @@ from srlm.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
 from srlm.child import die_with_parent, run_job, set_environment
 from srlm.errors import UserError
 from srlm.harness.job import Figure, HarnessJob, Measure, TaskRow
-from srlm.harness.tasks import load, task_digest, task_manager, task_names
+from srlm.harness.tasks import check_length, load, task_digests, task_manager, task_names
 from srlm.judging.job import LocalModel
-from srlm.store import Appender
+from srlm.store import Appender, digest
 
 NO_FILTER = "none"  # the harness's name for replies as they are
 
@@ -37,10 +39,22 @@ def main(path: str) -> int:
 
 
 def look(job: HarnessJob) -> dict[str, Any]:
-    """The harness's version, and each task that is meant with the digest of its content; loads all data, no model."""
+    """The harness's version, and each task that is meant with the digest of its content; loads all data, no model.
+
+    Raises UserError for tasks that cannot be used, or be told apart by their names.
+    """
     manager = task_manager(job.asked)
-    names = task_names(job.asked, manager)
-    digests = {name: task_digest(name, load(name, manager), job.limit, job.few_shot) for name in names}
+    digests: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for name in task_names(job.asked, manager):
+        loaded = load(name, manager)
+        check_length(loaded, job.max_length)
+        parts = task_digests(name, loaded, manager, job.limit, job.few_shot)
+        for part, content in parts.items():
+            if known.setdefault(part, content) != content:
+                problem = f"{name}: an earlier item has another task named {part}"
+                raise UserError(problem, "rename one of them, or ask for one at a time")
+        digests[name] = digest(parts)
     return {"harness": distribution("lm_eval").version, "tasks": digests}
 
 
@@ -54,44 +68,82 @@ def measure(job: HarnessJob, asked: Measure) -> dict[str, Any]:
     with Appender(asked.rows) as file:
         for name, key in asked.keys.items():
             began = time.monotonic()
-            found = simple_evaluate(
-                model=lm,
-                tasks=[name],
-                task_manager=manager,
-                limit=job.limit,
-                num_fewshot=job.few_shot,
-                apply_chat_template=True,
-                gen_kwargs={"stop_token_ids": end_of_turn_ids(lm.tokenizer)},
-                log_samples=False,
-                confirm_run_unsafe_code=False,
+            with counted_cuts() as cuts:
+                found = simple_evaluate(
+                    model=lm,
+                    tasks=[name],
+                    task_manager=manager,
+                    limit=job.limit,
+                    num_fewshot=job.few_shot,
+                    apply_chat_template=True,
+                    gen_kwargs={"stop_token_ids": end_of_turn_ids(lm.tokenizer)},
+                    log_samples=False,
+                    confirm_run_unsafe_code=False,
+                )
+            row = TaskRow(
+                key=key,
+                task=name,
+                harness=found["lm_eval_version"],
+                seconds=round(time.monotonic() - began, 2),
+                cut=cuts.count,
+                figures=[*figures(found)],
             )
-            seconds, version = round(time.monotonic() - began, 2), found["lm_eval_version"]
-            file.append(TaskRow(key=key, task=name, harness=version, seconds=seconds, figures=[*figures(found)]))
+            file.append(row)
     return {"loading": round(loading, 2)}
+
+
+class _Cuts(logging.StreamHandler[Any]):
+    """Writes what the harness logs to stderr, and counts what says that a prompt was cut: nothing else tells."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count the message if it says so, and write it."""
+        self.count += "Truncating context" in record.getMessage()
+        super().emit(record)
+
+
+@contextmanager
+def counted_cuts() -> Iterator[_Cuts]:
+    """Count the prompts that the harness cuts meanwhile."""
+    logger, cuts = logging.getLogger("lm_eval"), _Cuts()
+    logger.addHandler(cuts)
+    try:
+        yield cuts
+    finally:
+        logger.removeHandler(cuts)
 
 
 def load_model(model: LocalModel, seed: int) -> Any:
     """The model in the harness's vLLM backend, with a chat template. Raises UserError where vLLM refuses it."""
-    from srlm.engine.vllm import check_names, engine_arguments
+    from srlm.engine.vllm import check_names
 
-    extra = dict(model.arguments)
-    arguments = engine_arguments(model.model, model.revision, model.max_length or 0, extra)
+    arguments = backend_arguments(model, seed)
     from vllm import EngineArgs
     from vllm.platforms import current_platform
 
-    check_names(extra, {field.name for field in fields(EngineArgs)})
+    check_names(dict(model.arguments), {field.name for field in fields(EngineArgs)})
     assert current_platform.device_type  # vLLM finds its platform by the names of packages, and does so now, before:
     _say_that_vllm_is_installed()
     from lm_eval.models.vllm_causallms import VLLM
 
     try:
-        lm = VLLM(pretrained=arguments.pop("model"), seed=seed, **CHAT_OPTIONS, **arguments)
+        lm = VLLM(**arguments)
     except ValueError as error:
         reason = str(error).splitlines()[0]
         problem = f"vLLM cannot load {model.model} ({reason})"
         raise UserError(problem, "see [engine.args] in config.toml") from error
     ensure_chat_template(lm.tokenizer)
     return lm
+
+
+def backend_arguments(model: LocalModel, seed: int) -> dict[str, Any]:
+    """The arguments of the harness's vLLM backend: those of the loop, whose seed wins over one in engine.args."""
+    from srlm.engine.vllm import engine_arguments
+
+    arguments = engine_arguments(model.model, model.revision, model.max_length or 0, dict(model.arguments))
+    arguments.setdefault("tokenizer_revision", arguments["revision"])  # the backend's own tokenizer takes no other
+    return arguments | {"pretrained": arguments.pop("model"), "seed": seed} | CHAT_OPTIONS
 
 
 class _CpuBuild(DistributionFinder):
@@ -130,6 +182,7 @@ def figures(found: dict[str, Any]) -> Iterator[Figure]:
                 higher_is_better=higher.get(metric),
                 questions=values["sample_len"],
                 version=_version(found["versions"].get(task)),
+                few_shot=found["n-shot"].get(task),
                 within=summed.get(task),
             )
 

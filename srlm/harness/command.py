@@ -10,7 +10,7 @@ from typing import Any
 from srlm.console import say
 from srlm.errors import UserError
 from srlm.harness.job import HarnessJob, Measure, TaskRow
-from srlm.harness.table import compared, show
+from srlm.harness.table import compared, cut, show
 from srlm.judging.job import LocalModel, weights_digest
 from srlm.launch import Watch, run_child
 from srlm.run import Run
@@ -37,18 +37,19 @@ def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as
             limit=limit,
             few_shot=few_shot,
             seed=run.config.run.seed,
+            max_length=run.config.model.max_length,
             measure=None,
             result=run.root / "tasks" / "child.result.json",
         )
         found = _child(run, job, None, lock)
         rows = {t: _rows(run, t, job, found, lock) for t in measured_models(run)}
-    data = {"harness": found["harness"], "limit": limit, "few_shot": few_shot, "tasks": compared(rows)}
+    data = {"harness": found["harness"], "limit": limit, "tasks": compared(rows), "cut": cut(rows)}
     show(data, [f"M{t}" for t in rows], as_json)
 
 
 def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -> list[TaskRow]:
     """M_t's row of each task; a child makes those that are missing."""
-    keys = {name: _key(run, t, job, found["harness"], content) for name, content in found["tasks"].items()}
+    keys = {name: row_key(run, t, job, found["harness"], content) for name, content in found["tasks"].items()}
     path = run.root / "tasks" / f"M{t}.jsonl"
     known = {row.key: row for row in read_rows(path, TaskRow)}
     if owed := {name: key for name, key in keys.items() if key not in known}:
@@ -65,12 +66,12 @@ def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -
     return [known[key] for key in keys.values()]
 
 
-def _key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> str:
-    """Covers what decides the figures of a task: its content, the model's weights, and how it is asked."""
+def row_key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> str:
+    """Covers what decides the figures of a task: its content, the weights, how they are loaded, and how it is asked."""
     source = run.config.model
-    trained = run.record.stages.get(f"M{t}/train")
-    weights = trained.digest if t and trained else [source.path, source.revision, weights_digest(source.path)]
-    return digest(content, weights, harness, job.limit, job.few_shot, job.seed, source.max_length)
+    weights = weights_digest(run.model(t)) or [source.path, source.revision]
+    loaded = [source.max_length, run.config.engine.args]
+    return digest(content, weights, loaded, harness, job.limit, job.few_shot, job.seed)
 
 
 def _child(run: Run, job: HarnessJob, watch: Watch | None, lock: int) -> dict[str, Any]:

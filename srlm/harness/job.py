@@ -23,6 +23,7 @@ class HarnessJob(BaseModel):
     limit: int | None  # of questions per task; None: all
     few_shot: int | None  # examples per question; None: as the task says
     seed: int
+    max_length: int  # of prompt and reply together, in tokens
     measure: Measure | None
     result: Path
 
@@ -37,6 +38,7 @@ class Figure(Record):
     higher_is_better: bool | None
     questions: int
     version: str | None  # of the task
+    few_shot: int | None  # examples per question, which the task may forbid; None: not the same in a group's parts
     within: str | None  # the group whose figure sums this one up
 
 
@@ -47,4 +49,5 @@ class TaskRow(Record):
     task: str
     harness: str  # version
     seconds: float
+    cut: int  # prompts that were too long and lost their beginning
     figures: list[Figure]
