@@ -346,8 +346,8 @@ def test_policy_refuses_scripts_that_are_not_the_pages_own(browser: Any, url: st
 
 STRAY = """() => {
     const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walk.nextNode()) if (/^(false|null|undefined|NaN)$/.test(walk.currentNode.data.trim())) found.push(walk.currentNode.data);
-    return found;
+    while (walk.nextNode()) found.push(walk.currentNode.data.trim());
+    return found.filter((text) => ["false", "null", "undefined", "NaN"].includes(text));
 }"""
 
 
