@@ -331,6 +331,7 @@ def _string(raw: RawRow, column: str) -> str:
 
 
 def checked_string(raw: RawRow, name: str, value: Any) -> str:
+    """`value` as text, null as empty. Raises UserError for what is no text, or none that UTF-8 can write."""
     if value is None:
         return ""
     if not isinstance(value, str):
