@@ -23,9 +23,9 @@ from pathlib import Path
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
-from srlm.instructions import first_user_turn
+from srlm.generate.instructions import first_user_turn
 from srlm.seed.read import read_prompts
-from srlm.similarity import Pool, words
+from srlm.seed.similarity import Pool, words
 
 VARIED = 0.3  # share of texts that are made from earlier ones
 RATES = (0.05, 0.1, 0.2, 0.3, 0.4)  # share of words changed in them

@@ -22,15 +22,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from srlm.child import set_environment
 from srlm.config import load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
-from srlm.judging.__main__ import IN_FLIGHT, judge_rows
-from srlm.judging.columns import Columns
-from srlm.judging.job import Judged, JudgeJob, LocalModel
-from srlm.metrics import judge_metrics
+from srlm.judge.agreement import judge_metrics
+from srlm.judge_file.__main__ import IN_FLIGHT, judge_rows
+from srlm.judge_file.columns import Columns
+from srlm.judge_file.job import Judged, JudgeJob, LocalModel
 from srlm.packaged import DEMO, PROMPTS
+from srlm.process.child import set_environment
 from srlm.records import JudgeEval, Messages
 from srlm.settings import Config, JudgeSettings
 from srlm.store import digest, read_rows, write_rows

@@ -17,9 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from srlm.canaries import NAMES
+from srlm.generate.canaries import NAMES
 from srlm.records import EvalRow, Instruction, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import file_digest, read_json, read_rows
 
 # stage -> the file whose rows show that it is under way, and about how many rows it gets

@@ -24,12 +24,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srlm.config import flat, parse_config, to_toml
-from srlm.metrics import answer_metrics, judge_metrics
+from srlm.generate.pairs import make_pair
+from srlm.judge.agreement import judge_metrics
+from srlm.measure.metrics import answer_metrics
 from srlm.packaged import PROMPTS
-from srlm.pairs import make_pair
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
-from srlm.run import SEED_FILES, Run, RunRecord
-from srlm.stages import stages_of
+from srlm.run.folder import SEED_FILES, Run, RunRecord
+from srlm.run.stages import stages_of
 from srlm.store import write_json, write_rows, write_text
 
 MODELS = 3

@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from srlm.child import set_environment
 from srlm.config import load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
-from srlm.judge import make_judge
+from srlm.generate.rollout import roll_out, work_on
+from srlm.judge.judge import make_judge
+from srlm.judge.prompts import Templates
 from srlm.packaged import DEMO, PROMPTS
-from srlm.prompts import Templates
+from srlm.process.child import set_environment
 from srlm.records import Messages, PromptRow, Rollout
-from srlm.rollout import roll_out, work_on
 from srlm.settings import Config
 from srlm.store import Appender
 

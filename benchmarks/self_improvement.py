@@ -19,9 +19,9 @@ from typing import Any
 from scipy import stats
 
 from srlm.demo.seed import make
-from srlm.metrics import bootstrap_interval, judge_metrics
+from srlm.judge.agreement import bootstrap_interval, judge_metrics
 from srlm.records import EvalRow, JudgeEval
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows, write_rows
 
 FIRST_SEED = 101

@@ -48,7 +48,7 @@ def init(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
 ) -> None:
     """Check model and seed data, and make a run folder."""
-    from srlm.init import Sources, init_run
+    from srlm.run.init import Sources, init_run
 
     sources = Sources(
         model=model,
@@ -83,18 +83,18 @@ def iterate(
 ) -> None:
     """Train, measure and let the model make its own training data, up to M_N. Rerun after anything: it goes on."""
     from srlm.console import say
-    from srlm.run import find_run
+    from srlm.run.folder import find_run
 
     found, how = find_run(run)
     if run is None:
         say(f"{found.root} ({how})")
     if dry_run:
-        from srlm.report.plan import show_plan
+        from srlm.report.dry_run import show_plan
 
         show_plan(found, n, redo)  # `--redo` moves nothing here
         return
     from srlm.iterate import iterate as bring_to
-    from srlm.launch import hear_sigterm
+    from srlm.process.launch import hear_sigterm
 
     again = f"srlm iterate {n} --run {found.root}"
     hear_sigterm()
@@ -121,7 +121,7 @@ def inspect(
     """Show the iterations of a run as a table or a page, one model's numbers and examples, or single rows."""
     from srlm.console import out, say
     from srlm.report import inspect_rows, inspect_run
-    from srlm.run import find_run
+    from srlm.run.folder import find_run
 
     found, how = find_run(run)
     if run is None:
@@ -158,10 +158,10 @@ def evaluate(
     With --tasks: let M0, M1, ... do tasks of lm-evaluation-harness, and show what training cost them there.
     """
     from srlm.console import say
-    from srlm.harness.command import eval_tasks
-    from srlm.launch import hear_sigterm
-    from srlm.run import find_run
-    from srlm.versus.command import eval_run
+    from srlm.measure.harness.command import eval_tasks
+    from srlm.measure.versus.command import eval_run
+    from srlm.process.launch import hear_sigterm
+    from srlm.run.folder import find_run
 
     if tasks is not None and (against or prompts):
         raise UserError("--tasks goes with neither --against nor --prompts", "use two commands")
@@ -189,9 +189,9 @@ def export(
 ) -> None:
     """Write a model with a card, its answers for alpaca_eval, and the pairs that it learned from for TRL."""
     from srlm.console import out as stdout
-    from srlm.export import export_model
-    from srlm.run import find_run
-    from srlm.versus.command import measured_model
+    from srlm.loop.export import export_model
+    from srlm.measure.versus.command import measured_model
+    from srlm.run.folder import find_run
 
     found, _ = find_run(run)
     t = measured_model(found, model)
@@ -206,7 +206,7 @@ def view(
     """Serve the page of the whole run to browsers of this machine, until Ctrl+C."""
     from srlm.console import say
     from srlm.report.view import serve
-    from srlm.run import find_run
+    from srlm.run.folder import find_run
 
     found, how = find_run(run)
     if run is None:
@@ -243,10 +243,10 @@ def judge(
 ) -> None:
     """Score any file of responses with a model as the judge, and say how far it agrees with people."""
     from srlm.console import say
-    from srlm.judging.columns import Columns
-    from srlm.judging.command import judge_file
-    from srlm.judging.request import Options, resolve
-    from srlm.launch import hear_sigterm
+    from srlm.judge_file.columns import Columns
+    from srlm.judge_file.command import judge_file
+    from srlm.judge_file.request import Options, resolve
+    from srlm.process.launch import hear_sigterm
 
     columns = Columns(
         prompt=prompt,

@@ -16,24 +16,24 @@ from typing import Any
 
 from srlm.console import say
 from srlm.errors import StageError
-from srlm.evaluate import write_metrics
-from srlm.gate import check_judge, unmeasured, ways_on
-from srlm.generate import instruction_filter
-from srlm.instructions import instructions_from_file
-from srlm.metrics import instruction_counts
-from srlm.opinions import past_answers, rank_agreements
-from srlm.pairs import consistency, make_pairs
-from srlm.phases import Phases
-from srlm.plan import check_plan
-from srlm.promote import check_promotion
+from srlm.generate.instructions import instructions_from_file
+from srlm.generate.pairs import consistency, make_pairs
+from srlm.generate.parts import instruction_filter
+from srlm.loop.gate import check_judge, unmeasured, ways_on
+from srlm.loop.other_models import past_answers, rank_agreements
+from srlm.loop.phases import Phases
+from srlm.loop.plan import check_plan
+from srlm.loop.promote import check_promotion
+from srlm.loop.track import check_trackers, track
+from srlm.measure.figures import write_metrics
+from srlm.measure.metrics import instruction_counts
+from srlm.measure.versus.compare import compare_run, said
 from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, RatedRow, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
+from srlm.run.stages import BASELINE
 from srlm.seed.select import RULE, select, shortage
-from srlm.stages import BASELINE
 from srlm.store import read_json, read_rows, write_json, write_rows
-from srlm.track import check_trackers, track
 from srlm.train.rows import sft_rows
-from srlm.versus.compare import compare_run, said
 
 
 def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:

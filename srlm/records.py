@@ -174,7 +174,7 @@ class JudgeEval(Record):
 
 
 class CanaryRow(Record):
-    """One worthless answer to a held-out prompt (see srlm/canaries.py), to be judged."""
+    """One worthless answer to a held-out prompt (see generate/canaries.py), to be judged."""
 
     id: str
     prompt: str  # the held-out prompt's id

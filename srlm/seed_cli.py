@@ -77,10 +77,10 @@ def ranked(
     Columns with usual names are found, and shown before the work starts. `completions.response` reaches into a list.
     """
     from srlm.console import say
-    from srlm.seed.columns import Columns
+    from srlm.seed.columns import RankedColumns
     from srlm.seed.ranked import RankedOptions, columns_of, from_ranked
 
-    given = Columns(prompt, system, tuple(response or ()), score, rank, chosen, rejected, label)
+    given = RankedColumns(prompt, system, tuple(response or ()), score, rank, chosen, rejected, label)
     columns = columns_of(file, given)
     say(f"{file}: {columns.shown()}")
     _show(from_ranked(file, out, columns, RankedOptions(good, ift_share, max_chars, seed)))
@@ -142,14 +142,18 @@ def _build(
     out: Path, model: str | None, ift: Path | None, ranked: Path | None, recipe: str, settings: tuple[str, ...]
 ) -> None:
     """EFT that a model writes."""
-    from srlm.build_eft import make_eft
     from srlm.console import say
-    from srlm.init import Sources
-    from srlm.launch import hear_sigterm
+    from srlm.iterate import build_eft
+    from srlm.loop.build_eft import Output, begin, finish
+    from srlm.process.launch import hear_sigterm
+    from srlm.run.init import Sources
 
     hear_sigterm()
     try:
-        make_eft(out, Sources(model, ift, ranked=ranked, recipe=recipe, overrides=settings, eft_only=True))
+        output = Output(out)
+        run = begin(output, Sources(model, ift, ranked=ranked, recipe=recipe, overrides=settings, eft_only=True))
+        build_eft(run)
+        finish(output, run)
     except KeyboardInterrupt:
         say("Stopped. What is finished is safe; the same command goes on.")
         raise typer.Exit(INTERRUPTED) from None

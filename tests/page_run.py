@@ -5,7 +5,7 @@ from pathlib import Path
 from run_folder import finished_run
 
 from srlm.records import Candidate, Judgement, PreferencePair, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import write_rows
 
 ROWS = 60  # more than two pages of 25

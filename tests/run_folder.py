@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from srlm.config import flat, parse_config, to_toml
-from srlm.metrics import answer_metrics, judge_metrics
+from srlm.judge.agreement import judge_metrics
+from srlm.measure.metrics import answer_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
-from srlm.run import SEED_FILES, Run, RunRecord
+from srlm.run.folder import SEED_FILES, Run, RunRecord
+from srlm.run.stages import stages_of
 from srlm.settings import PairSettings
-from srlm.stages import stages_of
 from srlm.store import write_json, write_rows, write_text
 
 HOSTILE = "\x1b[31m[bold]red[/bold]\x1b[0m \u202etxt\x07"  # what a model may write: escapes, markup, bidi, bell

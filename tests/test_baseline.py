@@ -10,13 +10,13 @@ from run_folder import bare_run, finished_run
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import StageError, UserError
-from srlm.generate import make_parts
-from srlm.instructions import first_user_turn
+from srlm.generate.instructions import first_user_turn
+from srlm.generate.parts import make_parts
 from srlm.iterate import Iteration
-from srlm.plan import check_plan, make_plan
+from srlm.loop.plan import check_plan, make_plan
 from srlm.records import EFTRow, IFTRow, JudgeEval, Messages, RatedRow
 from srlm.report import inspect_run
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows, write_json, write_rows
 from srlm.train.rows import sft_rows
 

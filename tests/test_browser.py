@@ -19,8 +19,8 @@ from test_baseline import judge, ranked_run, reply
 from srlm.engine.scripted import ScriptedEngine
 from srlm.iterate import Iteration
 from srlm.report.html import write_page
-from srlm.run import Run
-from srlm.stages import stages_of
+from srlm.run.folder import Run
+from srlm.run.stages import stages_of
 from srlm.store import read_json, write_json
 
 playwright = pytest.importorskip("playwright.sync_api")

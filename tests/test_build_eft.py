@@ -14,7 +14,7 @@ from ranked_file import write_ranked
 from benchmarks.kill import children_of, lines, wait_until_gone
 from srlm.packaged import DEMO
 from srlm.records import JudgeEval, RatedRow
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.seed.read import read_eft, read_ranked
 from srlm.store import read_json, read_rows
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from run_folder import bare_run
 
-from srlm.canaries import NAMES, canary_rows, canary_texts
 from srlm.engine.scripted import ScriptedEngine
-from srlm.evaluate import Evaluator
-from srlm.metrics import canary_metrics
+from srlm.generate.canaries import NAMES, canary_rows, canary_texts
+from srlm.generate.evaluator import Evaluator
+from srlm.judge.rubric import load_rubric
+from srlm.measure.metrics import canary_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Judgement, Messages, PromptRow, Rollout
-from srlm.rubric import load_rubric
 
 RUBRIC = load_rubric(PROMPTS / "judge.txt")
 PROMPT_ROWS = [PromptRow(id=f"p{n}", messages=[{"role": "user", "content": f"question {n}"}]) for n in (3, 1, 2)]

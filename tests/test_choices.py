@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_jobs import CHATML, make_model, make_tokenizer
 
-from srlm.chat import CHAT_OPTIONS, control_strings, ensure_chat_template
 from srlm.engine.server import ServerEngine
+from srlm.judge.rubric import load_rubric
+from srlm.model.chat import CHAT_OPTIONS, control_strings, ensure_chat_template
 from srlm.packaged import DEMO, PROMPTS
-from srlm.rubric import load_rubric
 
 LLAMA2 = (
     "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
@@ -142,8 +142,8 @@ def test_a_server_is_asked_for_the_end_of_a_number_only_where_another_goes_on(sc
 
 def test_vllm_gives_the_probability_of_each_whole_number(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("srlm.engine.walk.UNASKED", -math.inf)  # a random model finds every number improbable
-    from srlm.child import set_environment
     from srlm.engine.vllm import VllmEngine
+    from srlm.process.child import set_environment
 
     set_environment(str(model))
     engine = VllmEngine(str(model), None, 128, {}, seed=1)

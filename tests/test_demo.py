@@ -15,8 +15,8 @@ from srlm.demo.corpus import SLOPPY, known
 from srlm.demo.grader import POINTS, grade, mark
 from srlm.demo.reviews import misremember, reasons, review
 from srlm.demo.world import ATTRIBUTES, TABLE, VALUES, WEIGHTS, ask, parse, truth
+from srlm.judge.prompts import Templates
 from srlm.packaged import DEMO, PROMPTS
-from srlm.prompts import Templates
 
 CAPITAL = "What is the capital of Peru?"
 TWO = "What are the capital and the currency of Peru?"

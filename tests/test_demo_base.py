@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from srlm.demo.world import COUNTRIES, TABLE
+from srlm.judge.prompts import Templates
 from srlm.packaged import DEMO, PROMPTS
-from srlm.prompts import Templates
 
 BASE = DEMO / "base"
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 from train_jobs import CHATML, Make, as_rows, dpo_rows, encoder, make_tokenizer, said, sft_rows, user
 
-from srlm.chat import DEFAULT_CHAT_TEMPLATE, end_of_turn_ids, ensure_chat_template
 from srlm.errors import UserError
+from srlm.model.chat import DEFAULT_CHAT_TEMPLATE, end_of_turn_ids, ensure_chat_template
 
 # --- chat templates ------------------------------------------------------------------------------------------------
 

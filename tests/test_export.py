@@ -7,8 +7,8 @@ import pytest
 from run_folder import finished_run
 
 from srlm.errors import UserError
-from srlm.export import export_model
-from srlm.run import Run
+from srlm.loop.export import export_model
+from srlm.run.folder import Run
 
 
 @pytest.fixture

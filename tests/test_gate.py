@@ -8,11 +8,11 @@ import pytest
 from run_folder import finished_run
 
 from srlm.errors import StageError
-from srlm.gate import check_judge, unmeasured, ways_on
 from srlm.iterate import Iteration
-from srlm.metrics import agreement, entropy, judging_metrics
+from srlm.loop.gate import check_judge, unmeasured, ways_on
+from srlm.measure.metrics import agreement, entropy, judging_metrics
 from srlm.records import Candidate, Judgement, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.settings import GateSettings, JudgeSettings
 from srlm.store import read_json, write_json, write_rows
 

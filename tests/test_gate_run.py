@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.kill import SMALL, iterate_command, lines, make_run
 from srlm.records import PreferencePair, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_json, read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -9,12 +9,12 @@ from run_folder import finished_run
 
 from srlm.config import to_toml
 from srlm.errors import UserError
-from srlm.harness.__main__ import figures
-from srlm.harness.command import row_key
-from srlm.harness.job import Figure, HarnessJob, TaskRow
-from srlm.harness.table import change, compared, cut, show, tax
-from srlm.harness.tasks import is_path, top_level
-from srlm.run import Run
+from srlm.measure.harness.__main__ import figures
+from srlm.measure.harness.command import row_key
+from srlm.measure.harness.job import Figure, HarnessJob, TaskRow
+from srlm.measure.harness.table import change, compared, cut, show, tax
+from srlm.measure.harness.tasks import is_path, top_level
+from srlm.run.folder import Run
 from srlm.store import write_text
 
 FOUND = {

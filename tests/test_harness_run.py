@@ -13,16 +13,16 @@ from run_folder import finished_run
 
 from srlm.config import to_toml
 from srlm.errors import UserError
-from srlm.harness.job import HarnessJob
-from srlm.harness.tasks import load, task_manager, task_names
-from srlm.judging.job import LocalModel
+from srlm.judge_file.job import LocalModel
+from srlm.measure.harness.job import HarnessJob
+from srlm.measure.harness.tasks import load, task_manager, task_names
 from srlm.packaged import DEMO
 from srlm.store import write_rows, write_text
 
 pytest.importorskip("lm_eval")
 from lm_eval.tasks import TaskManager
 
-from srlm.harness.__main__ import backend_arguments, counted_cuts, look
+from srlm.measure.harness.__main__ import backend_arguments, counted_cuts, look
 
 FACTS = {"Peru": "Lima", "Kenya": "Nairobi", "France": "Paris", "Norway": "Oslo", "Japan": "Tokyo", "Cuba": "Havana"}
 FACTS |= {"Ghana": "Accra", "Iran": "Tehran", "Spain": "Madrid", "Italy": "Rome", "Egypt": "Cairo", "Chile": "Santiago"}

@@ -15,10 +15,10 @@ import pytest
 
 from srlm.config import parse_config
 from srlm.errors import UserError
-from srlm.init import InitReport, Sources, init_run
 from srlm.packaged import DEMO, PROMPTS
 from srlm.records import EFTRow, IFTRow, PromptRow, RatedRow
-from srlm.run import Run, RunRecord, StageRecord
+from srlm.run.folder import Run, RunRecord, StageRecord
+from srlm.run.init import InitReport, Sources, init_run
 from srlm.store import file_digest, read_json, read_rows, write_json
 
 BASE = DEMO / "base"
@@ -240,7 +240,7 @@ def test_a_model_by_its_id_from_the_local_cache(tmp_path: Path) -> None:
     (cached / "refs" / "main").write_text("abc")
     code = """
 from srlm.errors import UserError
-from srlm.model_check import check_model
+from srlm.model.check import check_model
 print(check_model("someone/tiny").context)
 try:
     check_model("someone/else")
@@ -283,7 +283,7 @@ def test_a_killed_init_leaves_no_run(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from srlm.init import Sources, init_run
+from srlm.run.init import Sources, init_run
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 init_run(Path({str(tmp_path / "run")!r}), Sources(recipe="demo"))
@@ -296,7 +296,7 @@ init_run(Path({str(tmp_path / "run")!r}), Sources(recipe="demo"))
 
 
 def test_init_imports_no_torch_before_it_is_called() -> None:
-    code = "import sys, srlm.init; print(sorted({'torch', 'transformers', 'datasets', 'vllm'} & set(sys.modules)))"
+    code = "import sys, srlm.run.init; print(sorted({'torch', 'transformers', 'datasets', 'vllm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

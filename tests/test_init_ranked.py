@@ -8,9 +8,9 @@ import pytest
 from ranked_file import write_ranked
 
 from srlm.errors import UserError
-from srlm.init import Sources, init_run
 from srlm.records import LeftOut, RatedRow
-from srlm.run import Run
+from srlm.run.folder import Run
+from srlm.run.init import Sources, init_run
 from srlm.seed.rated import one_by_one, side_by_side
 from srlm.seed.read import read_ranked
 from srlm.seed.split import prompt_key

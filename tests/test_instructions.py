@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from srlm.engine.scripted import ScriptedEngine
-from srlm.instructions import InstructionFilter, InstructionWriter, clean, first_user_turn, instructions_from_file
+from srlm.generate.instructions import (
+    InstructionFilter,
+    InstructionWriter,
+    clean,
+    first_user_turn,
+    instructions_from_file,
+)
+from srlm.judge.prompts import Templates
 from srlm.packaged import PROMPTS
-from srlm.prompts import Templates
 from srlm.records import Instruction
+from srlm.seed.similarity import Pool
 from srlm.settings import InstructionSettings
-from srlm.similarity import Pool
 from srlm.store import Appender, read_rows
 
 IFT = [f"seed question number {n} about topic {n * 7}" for n in range(10)]

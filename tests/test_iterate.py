@@ -13,7 +13,7 @@ import pytest
 from test_launch import hear_ctrl_c
 
 from benchmarks.kill import SMALL, check, durable, iterate_command, kill_in, lines, make_run, status
-from srlm.run import Run
+from srlm.run.folder import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

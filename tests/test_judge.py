@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
-from srlm.judge import Judge, make_judge
+from srlm.judge.judge import Judge, make_judge
+from srlm.judge.prompts import Templates
+from srlm.judge.rubric import load_rubric
 from srlm.packaged import PROMPTS
-from srlm.prompts import Templates
 from srlm.records import Candidate, Comparison, Judgement, Messages
-from srlm.rubric import load_rubric
 from srlm.settings import JudgeSettings
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from srlm.errors import UserError
-from srlm.judging.columns import Columns, guess, item_of
-from srlm.judging.job import Judged
-from srlm.judging.people import MOST, People, opinions
-from srlm.parse import Scale
+from srlm.judge.parse import Scale
+from srlm.judge_file.columns import Columns, guess, item_of
+from srlm.judge_file.job import Judged
+from srlm.judge_file.people import MOST, People, opinions
 from srlm.records import Judgement
 from srlm.seed.files import RawRow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from srlm.errors import StageError, UserError
-from srlm.launch import Watch, run_child
+from srlm.process.launch import Watch, run_child
 
 
 def child(tmp_path: Path, body: str) -> list[str]:
@@ -55,7 +55,7 @@ def test_a_killed_child_is_named_and_an_old_result_is_not_believed(tmp_path: Pat
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    body = "from srlm.child import run_job\n"
+    body = "from srlm.process.child import run_job\n"
     body += "def work(): raise ExceptionGroup('g', [OSError(28, 'No space left on device')])\n"
     body += "sys.exit(run_job(work, here / 'result.json'))"
     with pytest.raises(UserError, match="the disk is full: make room"):
@@ -65,7 +65,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_the_result_counts_whatever_the_exit_code(tmp_path: Path) -> None:
     """torchrun ends with 1 whatever its processes end with."""
     assert run(tmp_path, result({"ok": True, "info": {"rows": 3}}) + "; sys.exit(1)") == {"rows": 3}
-    body = "from srlm.child import run_job\n"
+    body = "from srlm.process.child import run_job\n"
     body += "def work(): raise OSError(28, 'No space left on device')\n"
     body += "run_job(work, here / 'result.json')\n"
     with pytest.raises(UserError, match="the disk is full: make room"):
@@ -73,7 +73,7 @@ def test_the_result_counts_whatever_the_exit_code(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_without_room_for_a_result_is_told_by_the_exit_code(tmp_path: Path) -> None:
-    body = "from srlm import child\n"
+    body = "from srlm.process import child\n"
     body += "def full(*_): raise OSError(28, 'No space left on device')\n"
     body += "child.write_json = full\n"
     body += "sys.exit(child.run_job(dict, here / 'result.json'))"
@@ -124,7 +124,7 @@ def wait_for(condition: object, seconds: float = 20.0) -> bool:
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at /proc")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_the_child_and_its_own_children_end_with_the_parent(tmp_path: Path, sign: int) -> None:
-    body = "from srlm.child import die_with_parent; die_with_parent()\n"
+    body = "from srlm.process.child import die_with_parent; die_with_parent()\n"
     body += "grandchild = os.fork()\n"
     body += "if grandchild == 0: die_with_parent()\n"
     body += "(here / f'pid-{os.getpid()}').touch()\n"
@@ -134,7 +134,7 @@ def test_the_child_and_its_own_children_end_with_the_parent(tmp_path: Path, sign
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from srlm.launch import run_child\n"
+            "import sys; from pathlib import Path; from srlm.process.launch import run_child\n"
             f"run_child({command!r}, Path('r.json'), Path('log'), [], sys.stderr.fileno())",
         ],
         cwd=tmp_path,

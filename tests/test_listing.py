@@ -13,7 +13,7 @@ from srlm.errors import UserError
 from srlm.report import inspect_rows, inspect_run
 from srlm.report.bars import bar, histogram, sparkline
 from srlm.report.survey import survey, thinned
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import write_rows
 
 Capture = pytest.CaptureFixture[str]

@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 
-from srlm.metrics import (
-    answer_metrics,
-    bootstrap_interval,
-    distinct_2,
-    instruction_counts,
-    judge_metrics,
-    pair_counts,
-    truth_change,
-)
+from srlm.judge.agreement import bootstrap_interval, judge_metrics
+from srlm.measure.metrics import answer_metrics, distinct_2, instruction_counts, pair_counts, truth_change
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 

@@ -32,7 +32,7 @@ class TestQuickCommandsStayQuick:
     def test_inspect(self, tmp_path: Path, model: str | None) -> None:
         finished_run(tmp_path / "run")
         call = f"inspect_run(Run(Path('run')), {model!r}, as_json=False)"
-        code = f"from pathlib import Path\nfrom srlm.report import inspect_run\nfrom srlm.run import Run\n{call}"
+        code = f"from pathlib import Path\nfrom srlm.report import inspect_run\nfrom srlm.run.folder import Run\n{call}"
         assert heavy_imports(code, tmp_path) == []
 
     def test_iterate_before_its_children(self, tmp_path: Path) -> None:

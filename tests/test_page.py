@@ -10,7 +10,7 @@ from page_run import ATTACKS, ROWS, page_run
 
 from srlm.report.html import write_page
 from srlm.report.page import embedded
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import write_rows
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srlm.pairs import consistency, make_pair, make_pairs, rank_agreement
+from srlm.generate.pairs import consistency, make_pair, make_pairs, rank_agreement
 from srlm.records import Candidate, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 

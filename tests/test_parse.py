@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_replies import CONFLICTS, KINDS, OF_TEN, VERDICTS
 
-from srlm.parse import Scale, parse_score, read_score, read_verdict
+from srlm.judge.parse import Scale, parse_score, read_score, read_verdict
 
 REPLIES = [(kind, reply, score) for kind, replies in KINDS.items() for reply, score in replies]
 PIECES = [

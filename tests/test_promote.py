@@ -8,8 +8,8 @@ from run_folder import finished_run
 
 from srlm.errors import StageError
 from srlm.iterate import Iteration
-from srlm.metrics import accuracy_change
-from srlm.promote import best_so_far, check_promotion
+from srlm.judge.agreement import accuracy_change
+from srlm.loop.promote import best_so_far, check_promotion
 from srlm.records import JudgeEval, Judgement
 from srlm.report.data import run_data
 from srlm.settings import PromoteSettings

@@ -13,8 +13,8 @@ from run_folder import HOSTILE, bare_run, eval_answers, finished_run
 from srlm.console import out, progress, safe
 from srlm.errors import UserError
 from srlm.report import inspect_run
-from srlm.run import Run
-from srlm.stages import stages_of
+from srlm.run.folder import Run
+from srlm.run.stages import stages_of
 
 Capture = pytest.CaptureFixture[str]
 

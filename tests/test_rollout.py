@@ -10,9 +10,9 @@ from run_folder import bare_run
 
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
-from srlm.generate import make_parts
+from srlm.generate.parts import make_parts
 from srlm.records import AnswerEval, CanaryEval, EvalRow, IFTRow, Instruction, Messages, PromptRow, RatedRow, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows, write_rows
 
 QUESTION = "what is the {} thing"

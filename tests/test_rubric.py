@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srlm.errors import UserError
-from srlm.neutral import COMMON_CONTROLS, neutralise, plain
+from srlm.judge.neutral import neutralise, plain
+from srlm.judge.parse import Scale
+from srlm.judge.prompts import Templates
+from srlm.judge.rubric import load_rubric
+from srlm.model.chat import COMMON_CONTROLS
 from srlm.packaged import DEMO, PROMPTS
-from srlm.parse import Scale
-from srlm.prompts import Templates
-from srlm.rubric import load_rubric
 
 SHIPPED = [
     load_rubric(PROMPTS / name) for name in ("judge.txt", "judge_1_10.txt", "judge_reference.txt", "pairwise.txt")

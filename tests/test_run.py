@@ -9,10 +9,10 @@ import pytest
 from run_folder import bare_run, finished_run
 
 from srlm.errors import UserError
-from srlm.plan import check_plan, make_plan
-from srlm.run import Run, find_run
+from srlm.loop.plan import check_plan, make_plan
+from srlm.run.folder import Run, find_run
+from srlm.run.stages import opponents, stages_of
 from srlm.settings import PairSettings
-from srlm.stages import opponents, stages_of
 
 
 def states(run: Run, n: int) -> dict[str, str]:
@@ -174,7 +174,7 @@ def test_redo_of_what_was_never_made_is_the_users_error(tmp_path: Path) -> None:
 
 def test_the_lock_holds_against_another_process_and_goes_with_its_owner(tmp_path: Path) -> None:
     run = bare_run(tmp_path / "r")
-    hold = "import sys, time; from pathlib import Path; from srlm.run import Run\n"
+    hold = "import sys, time; from pathlib import Path; from srlm.run.folder import Run\n"
     hold += "with Run(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, str(run.root)], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from srlm.cli import app
 from srlm.errors import UserError
-from srlm.seed.columns import Columns
+from srlm.seed.columns import RankedColumns as Columns
 from srlm.seed.divide import SeedReport, opening_key
 from srlm.seed.files import stream_table
 from srlm.seed.ranked import RankedOptions, columns_of, from_ranked
@@ -279,13 +279,21 @@ def test_conversations_that_open_alike_stay_together(tmp_path: Path) -> None:
     [
         ({"instruction": "a", "output": "b"}, Columns(), "no column says which answers are better"),
         ({"instruction": "a", "output": "b"}, Columns(), "srlm init --ift FILE"),
-        ({"question": "a", "answer": "b", "score": 1}, Columns(score="stars"), "no column stars (found: question"),
+        (
+            {"question": "a", "answer": "b", "score": 1},
+            Columns(score="stars"),
+            "no column stars (found: question",
+        ),
         (
             {"q": "a", "answer": "b", "score": 1},
             Columns(),
             "no prompt column (found: q, answer, score): name it: --prompt",
         ),
-        ({"prompt": "a", "text": "b", "score": 1, "rank": 1}, Columns(score="score", rank="rank"), "more than one of"),
+        (
+            {"prompt": "a", "text": "b", "score": 1, "rank": 1},
+            Columns(score="score", rank="rank"),
+            "more than one of",
+        ),
         ({"prompt": "a", "reply": "b", "score": 1}, Columns(score="score"), "no column of answers"),
         ({"prompt": "a", "output_1": "b", "output_2": "c"}, Columns(), "which output is better?"),
         ({"prompt": "a", "chosen": "b"}, Columns(chosen="chosen"), "no column rejected"),
@@ -293,7 +301,11 @@ def test_conversations_that_open_alike_stay_together(tmp_path: Path) -> None:
         ({"prompt": "a", "response": ["b"], "score": [[1]]}, Columns(), "score holds a list, not a number"),
         ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt holds no turns"),
         ({"prompt": "a", "response": 7, "score": 1}, Columns(), "response must be text, found int"),
-        ({"prompt": "a", "response": "b", "score": float("nan")}, Columns(), "no score or rank that is a number: 1"),
+        (
+            {"prompt": "a", "response": "b", "score": float("nan")},
+            Columns(),
+            "no score or rank that is a number: 1",
+        ),
     ],
 )
 def test_files_that_do_not_fit_get_one_line(tmp_path: Path, row: Any, given: Columns, said: str) -> None:
@@ -329,7 +341,10 @@ def test_llmbar_by_an_independent_reading(tmp_path: Path) -> None:
 def test_a_response_column_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
     row = {"prompt": "q", "a": "x", "b": "y", "score": 1, "chosen": "x", "rejected": "y"}
     path = write(tmp_path / "a.jsonl", row)
-    for given in (Columns(response=("a", "b"), score="score"), Columns(response=("a",), chosen="a", rejected="b")):
+    for given in (
+        Columns(response=("a", "b"), score="score"),
+        Columns(response=("a",), chosen="a", rejected="b"),
+    ):
         with pytest.raises(UserError, match="--response a"):
             columns_of(path, given)
 

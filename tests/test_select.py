@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from srlm.parse import parse_score
+from srlm.judge.parse import parse_score
 from srlm.records import JudgeEval, Judgement, RatedRow
 from srlm.seed.select import (
     ALONE,

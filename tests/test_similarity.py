@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from srlm.similarity import Pool, words
+from srlm.seed.similarity import Pool, words
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 COUNT = 400  # texts, of which 300 are variations of others
@@ -107,7 +107,7 @@ def test_more_distinct_words_than_there_are_characters() -> None:
 
 FILTER = """
 import random, sys
-from srlm.similarity import Pool
+from srlm.seed.similarity import Pool
 rng = random.Random(3)
 texts = [" ".join(rng.choices([f"w{i}" for i in range(8)], k=7)) for _ in range(400)]
 pool = Pool(0.7)

@@ -24,8 +24,8 @@ from train_jobs import (
     weights,
 )
 
-from srlm.chat import end_of_turn_ids
 from srlm.errors import UserError
+from srlm.model.chat import end_of_turn_ids
 from srlm.settings import LoraSettings
 from srlm.train import checkpoints
 from srlm.train.job import TrainJob, batch_plan
@@ -62,7 +62,7 @@ def test_batch_that_cannot_be_shared_names_the_numbers() -> None:
 
 
 def test_job_module_and_chat_import_no_torch() -> None:
-    code = "import sys, srlm.train.job, srlm.chat; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, srlm.train.job, srlm.model.chat; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -340,7 +340,7 @@ def test_users_errors_are_one_line(make: Make, monkeypatch: Any, changes: dict[s
 
 
 def test_missing_tracker_says_what_to_install(make: Make, monkeypatch: Any) -> None:
-    monkeypatch.setattr("srlm.track.TRACKERS", {"wandb": "no_such_package"})
+    monkeypatch.setattr("srlm.loop.track.TRACKERS", {"wandb": "no_such_package"})
     with pytest.raises(UserError, match="wandb is not installed: pip install"):
         run(make(train={"report_to": ["wandb"]}))
 

@@ -9,10 +9,10 @@ from chat_server import ChatServer, serve
 from run_folder import finished_run
 
 from srlm.errors import UserError
+from srlm.measure.versus.command import eval_run
 from srlm.records import AnswerEval, Candidate, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_json, write_rows
-from srlm.versus.command import eval_run
 
 # What each model answers to the held-out prompts; the judge counts exclamation marks.
 TEXTS = {0: ["", "no", ""], 1: ["!", "!!", "!"], 2: ["!!!", "!!", "!!!!"]}

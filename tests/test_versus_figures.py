@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from srlm.metrics import bootstrap_interval
-from srlm.versus.figures import Outcome, head_to_head, length_controlled, scored_points
+from srlm.judge.agreement import bootstrap_interval
+from srlm.measure.versus.figures import Outcome, head_to_head, length_controlled, scored_points
 
 
 def outcome(points: float | None, chars: int = 10, consistent: list[bool] | None = None) -> Outcome:

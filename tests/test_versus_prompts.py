@@ -11,12 +11,12 @@ from test_versus import run_with_answers, scored
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
-from srlm.generate import answer_prompts
+from srlm.generate.parts import answer_prompts
+from srlm.measure.versus.command import eval_run
 from srlm.packaged import DEMO
 from srlm.records import Messages, PromptRow, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows, write_rows
-from srlm.versus.command import eval_run
 
 BASE = DEMO / "base"
 ASKED = ["What is 3 plus 4?", "What is 2 plus 2?", "Which comes first, b or a?"]

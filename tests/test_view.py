@@ -16,7 +16,7 @@ from page_run import ROWS, page_run
 from srlm.errors import UserError
 from srlm.report.index import HELD_OUT, Index, Query
 from srlm.report.view import serve
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import Appender, read_rows
 
 EVALS = 6  # two held-out prompts of three models

@@ -13,8 +13,8 @@ from srlm.demo.answers import Habits, answer
 from srlm.demo.grader import POINTS, mark
 from srlm.demo.reviews import misremember, points_line, reasons
 from srlm.demo.world import Question, ask, parse
+from srlm.judge.prompts import Templates
 from srlm.packaged import PROMPTS
-from srlm.prompts import Templates
 
 # Attending to the entity is a sudden step in learning. It comes late or never when most answers are wrong, so
 # training starts on nearly clean answers and meets the sloppy ones afterwards.

@@ -13,7 +13,7 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpe
 from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
-from srlm.neutral import COMMON_CONTROLS
+from srlm.model.chat import COMMON_CONTROLS
 from srlm.records import Messages
 
 KEY = "OPENAI_API_KEY"

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from srlm.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
 from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
+from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
 from srlm.records import Messages
 
 CPU_KV_CACHE_BYTES = 2 * 2**30

@@ -8,7 +8,7 @@ from srlm.console import out, say
 from srlm.errors import UserError
 from srlm.report.data import model_data, models_of, run_data
 from srlm.report.tables import print_model, print_run
-from srlm.run import Run
+from srlm.run.folder import Run
 
 
 def inspect_run(run: Run, model: str | None, as_json: bool) -> None:

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from srlm.metrics import instruction_counts, pair_counts
-from srlm.promote import best_so_far, check_promotion
+from srlm.loop.promote import best_so_far, check_promotion
+from srlm.measure.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
-from srlm.run import Run
-from srlm.stages import BASELINE, model_number
+from srlm.run.folder import Run
+from srlm.run.stages import BASELINE, model_number
 from srlm.store import read_json, read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read

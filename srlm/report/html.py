@@ -8,7 +8,7 @@ from typing import Any
 from srlm.report.data import models_of
 from srlm.report.page import embedded, overview, page
 from srlm.report.rows import Entry, Source, item_of, sources_of
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import digest, write_text
 
 PAGE_BYTES = 4_900_000  # of the whole file: "under 5 MB" however megabytes are counted

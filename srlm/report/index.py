@@ -17,7 +17,7 @@ from typing import Any
 
 from srlm.report.data import models_of
 from srlm.report.rows import SORTS, Entry, Source, item_of, sources_of
-from srlm.run import Run
+from srlm.run.folder import Run
 
 State = tuple[int, int, int] | None  # of a file: inode, size, time
 BLOCK = 1 << 18  # bytes of text searched at a time: what stays in a processor's cache

@@ -12,7 +12,7 @@ from srlm.console import out, safe, say
 from srlm.errors import UserError
 from srlm.report.rows import SORTS, Entry, Row, Source, item_of, sources_of
 from srlm.report.tables import conversation, heading, line, number, whole
-from srlm.run import Run
+from srlm.run.folder import Run
 
 Found = tuple[Source, Entry, Row]
 PROMPT = 70  # characters of the prompt in a list

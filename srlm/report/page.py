@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from srlm.report.data import baseline, best, detailed, doubts, models_of
-from srlm.run import Run, now
+from srlm.run.folder import Run, now
 
 SCRIPTS = ("dom.js", "charts.js", "gates.js", "overview.js", "source.js", "rows.js", "main.js")  # in this order
 POINTS = 120  # of a training curve on the page

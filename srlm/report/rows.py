@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srlm.records import AnswerEval, Candidate, EvalRow, Messages, PreferencePair, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows, read_rows_at
 
 Kind = Literal["rollout", "answer"]

@@ -9,7 +9,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from srlm.records import AnswerEval, CanaryEval, EvalRow, Instruction, JudgeEval, PreferencePair, Rollout
-from srlm.run import Run
+from srlm.run.folder import Run
 from srlm.store import read_rows
 
 MARGIN_STEP = 0.5  # width of a bar in the histogram of margins, in units of the rubric's scale

@@ -13,7 +13,7 @@ from srlm.console import out, say
 from srlm.errors import UserError
 from srlm.report.index import Index, Query
 from srlm.report.page import overview, page
-from srlm.run import Run
+from srlm.run.folder import Run
 
 LOOPBACK = "127.0.0.1"
 LARGEST_PAGE = 100  # rows of one answer

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srlm.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.errors import UserError
-from srlm.model_check import CheckedModel, check_model
+from srlm.judge.parse import DEFAULT_SCALE
+from srlm.judge.prompts import Templates
+from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
+from srlm.model.check import CheckedModel, check_model
 from srlm.packaged import PROMPTS
-from srlm.parse import DEFAULT_SCALE
-from srlm.prompts import Templates
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedRow
 from srlm.seed import replies
 from srlm.seed.files import RawRow, stream_table

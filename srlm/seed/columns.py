@@ -22,7 +22,7 @@ OUTPUT_PAIRS = tuple((stem + one, stem + two) for stem in _STEMS for one, two in
 
 
 @dataclass(frozen=True)
-class Columns:
+class RankedColumns:
     """Column names. Of score, rank, chosen with rejected, and label, one tells what people thought of the answers."""
 
     prompt: str | None = None
@@ -51,7 +51,7 @@ class Columns:
         return ", ".join(f"{name} = {value}" for name, value in texts.items())
 
 
-def guess(given: Columns, row: RawRow) -> Columns:
+def guess(given: RankedColumns, row: RawRow) -> RankedColumns:
     """`given`, and what it leaves open by the usual names in the file's first row. Raises UserError where none fits."""
     kinds = [name for name in ("score", "rank", "chosen", "label") if getattr(given, name)]
     if len(kinds) > 1 or (given.rejected and kinds not in ([], ["chosen"])):
@@ -72,7 +72,7 @@ def guess(given: Columns, row: RawRow) -> Columns:
     return columns
 
 
-def _verdict(given: Columns, row: RawRow) -> Columns:
+def _verdict(given: RankedColumns, row: RawRow) -> RankedColumns:
     """The columns of answers and of what people thought of them."""
     names = row.values
     if given.chosen or given.rejected or ({"chosen", "rejected"} <= set(names) and not _any_verdict(given)):
@@ -87,11 +87,11 @@ def _verdict(given: Columns, row: RawRow) -> Columns:
     return _rated(given, row)
 
 
-def _any_verdict(given: Columns) -> bool:
+def _any_verdict(given: RankedColumns) -> bool:
     return bool(given.score or given.rank or given.label)
 
 
-def _rated(given: Columns, row: RawRow) -> Columns:
+def _rated(given: RankedColumns, row: RawRow) -> RankedColumns:
     """Answers with scores or ranks, side by side in the row, or in one list of it."""
     verdict = given.score or given.rank or ""
     stem = verdict.partition(".")[0] if "." in verdict and verdict not in row.values else ""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.model_check import CheckedModel
-from srlm.prompts import Templates
+from srlm.judge.prompts import Templates
+from srlm.model.check import CheckedModel
 from srlm.records import EFTRow, IFTRow, LeftOut, Messages, PromptRow, RatedRow
 from srlm.seed.read import Dropped, R, Read, drop
 from srlm.seed.split import Seeds

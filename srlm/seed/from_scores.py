@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.parse import DEFAULT_SCALE, parse_score
+from srlm.judge.parse import DEFAULT_SCALE, parse_score
 from srlm.records import LeftOut
 from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column
 from srlm.seed.divide import ROWS

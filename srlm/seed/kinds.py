@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from srlm.errors import UserError
-from srlm.parse import parse_score
+from srlm.judge.parse import parse_score
 from srlm.records import EFTRow, IFTRow, PromptRow, RankedRow
 from srlm.seed.files import RawRow, stream_table
 from srlm.seed.read import make_row

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from srlm.records import Messages
+from srlm.seed.similarity import Pool, words
 from srlm.seed.split import prompt_key, prompt_keys
-from srlm.similarity import Pool, words
 
 NEAR = 0.7  # ROUGE-L, as the paper's filter of new instructions has it
 LEAST_WORDS = 3  # "Go on" says nothing about where a prompt comes from

@@ -16,7 +16,7 @@ from typing import Any
 
 from srlm.errors import UserError
 from srlm.records import Messages, RankedResponse
-from srlm.seed.columns import Columns, column, guess
+from srlm.seed.columns import RankedColumns, column, guess
 from srlm.seed.divide import ANSWERS, IFT_SHARE, ROWS, Conversation, Ledger, SeedReport, Source, divide, opening_key
 from srlm.seed.files import RawRow, stream_table
 from srlm.seed.read import checked_string
@@ -37,12 +37,12 @@ class RankedOptions:
     seed: int = 0
 
 
-def columns_of(path: Path, given: Columns) -> Columns:
+def columns_of(path: Path, given: RankedColumns) -> RankedColumns:
     """The columns to be used for `path`. Raises UserError where they cannot be told."""
     return guess(given, next(stream_table(path)))
 
 
-def from_ranked(path: Path, out: Path, columns: Columns, options: RankedOptions) -> SeedReport:
+def from_ranked(path: Path, out: Path, columns: RankedColumns, options: RankedOptions) -> SeedReport:
     """Make the folder `out` from a table. Raises UserError with the place for rows of the wrong shape."""
     if options.good is not None and columns.kind != "score":
         raise UserError("--good is for scores", "leave it out: ranks, pairs and labels have no scale")
@@ -61,7 +61,7 @@ def from_ranked(path: Path, out: Path, columns: Columns, options: RankedOptions)
     return divide(out, lambda ledger: _source(path, columns, options, share, ledger), share, options.seed, made_from)
 
 
-def _source(path: Path, columns: Columns, options: RankedOptions, share: float, ledger: Ledger) -> Source:
+def _source(path: Path, columns: RankedColumns, options: RankedOptions, share: float, ledger: Ledger) -> Source:
     """Read the whole table to disk first: how good an answer is shows only beside all others."""
     groups, given = Groups(), array("d")
     for raw in stream_table(path, watched=True):
@@ -85,7 +85,7 @@ def _source(path: Path, columns: Columns, options: RankedOptions, share: float, 
     return Source(_families(groups, ledger), good, "and its best is not good enough for IFT", note)
 
 
-def _good(columns: Columns, asked: float | None, given: "array[float]", share: float) -> tuple[float, str]:
+def _good(columns: RankedColumns, asked: float | None, given: "array[float]", share: float) -> tuple[float, str]:
     """The least verdict on an answer that is good enough for IFT, and what to tell the user about it."""
     if columns.kind in ("pair", "label"):
         says_little = "a comparison says which answer is better, not that it is good"
@@ -142,7 +142,7 @@ def _why_not(answer: _Answer, max_chars: int) -> str | None:
     return "longer than --max-chars" if longest > max_chars else None
 
 
-def _answers(raw: RawRow, columns: Columns) -> list[_Answer] | str:
+def _answers(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
     """The row's answers, or the reason why it gives none."""
     if columns.kind in ("score", "rank"):
         return _rated(raw, columns)
@@ -156,7 +156,7 @@ def _answers(raw: RawRow, columns: Columns) -> list[_Answer] | str:
     return [replace(first, human=float(better == 0)), replace(second, human=float(better == 1))]
 
 
-def _rated(raw: RawRow, columns: Columns) -> list[_Answer] | str:
+def _rated(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
     """One answer with its score or rank, or as many as the row's lists hold."""
     texts, marks = column(raw, columns.response[0]), column(raw, columns.score or columns.rank or "")
     if not isinstance(marks, list):
@@ -171,7 +171,7 @@ def _rated(raw: RawRow, columns: Columns) -> list[_Answer] | str:
     return found
 
 
-def _number(raw: RawRow, columns: Columns, value: Any) -> float:
+def _number(raw: RawRow, columns: RankedColumns, value: Any) -> float:
     """A score or rank; NaN for what is missing or no number, as "N/A"."""
     if isinstance(value, list | dict):
         name = columns.score or columns.rank
@@ -182,7 +182,7 @@ def _number(raw: RawRow, columns: Columns, value: Any) -> float:
         return math.nan
 
 
-def _answer(raw: RawRow, columns: Columns, name: str, value: Any) -> _Answer:
+def _answer(raw: RawRow, columns: RankedColumns, name: str, value: Any) -> _Answer:
     """An answer and what came before it: its own conversation, where it is a whole one, else the prompt column's."""
     before, text = answer_of(raw, name, value)
     messages = before or (prompt_of(raw, columns.prompt, column(raw, columns.prompt)) if columns.prompt else [])
@@ -192,7 +192,7 @@ def _answer(raw: RawRow, columns: Columns, name: str, value: Any) -> _Answer:
     return _Answer(messages, text or "")
 
 
-def _better(raw: RawRow, columns: Columns) -> int | str:
+def _better(raw: RawRow, columns: RankedColumns) -> int | str:
     """Which of the two outputs the label calls better, 0 or 1; or the reason why none."""
     value = column(raw, columns.label or "")
     text = "" if value is None else str(value).strip().lower().removesuffix(".0")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from srlm.errors import UserError
-from srlm.parse import DEFAULT_SCALE, Scale, parse_score
+from srlm.judge.parse import DEFAULT_SCALE, Scale, parse_score
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, RatedRow, Record
 from srlm.seed.files import RawRow, read_table
 from srlm.store import digest

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from srlm.metrics import histogram, judge_metrics
+from srlm.judge.agreement import histogram, judge_metrics
 from srlm.records import EFTRow, JudgeEval, Judgement, RatedRow
 from srlm.settings import BaselineSettings
 from srlm.store import seed_of

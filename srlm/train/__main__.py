@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from srlm.child import die_with_parent, run_job, set_environment
 from srlm.errors import USER_ERROR, UserError
+from srlm.process.child import die_with_parent, run_job, set_environment
 from srlm.train.job import TrainJob
 
 

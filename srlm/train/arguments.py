@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from srlm.errors import UserError
+from srlm.loop.track import PROJECT, check_trackers
 from srlm.settings import DPOSettings
-from srlm.track import PROJECT, check_trackers
 from srlm.train.job import TrainJob, batch_plan
 from srlm.train.trackers import run_name, set_places
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from jinja2 import TemplateError
 from pydantic import BaseModel
 
-from srlm.chat import CHAT_OPTIONS, end_of_turn_ids
+from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.records import Messages
 
 IGNORED = -100  # the label that carries no loss

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl.trainer.utils import disable_dropout_in_model
 
-from srlm.chat import end_of_turn_ids, ensure_chat_template
 from srlm.errors import UserError
+from srlm.model.chat import end_of_turn_ids, ensure_chat_template
 from srlm.settings import LoraSettings
 from srlm.store import write_json
 from srlm.train.checkpoints import flush

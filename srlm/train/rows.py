@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from srlm.prompts import Templates
+from srlm.judge.prompts import Templates
 from srlm.records import EFTRow, IFTRow
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from srlm.loop.track import PROJECT, SECONDS, TRACKERS, fit, plain
 from srlm.store import digest
-from srlm.track import PROJECT, SECONDS, TRACKERS, fit, plain
 from srlm.train.job import TrainJob
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill import check, iterate_command, make_run
-from srlm.run import Run
+from srlm.run.folder import Run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 

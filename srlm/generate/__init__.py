@@ -1,0 +1,1 @@
+"""What models write: instructions, candidates, judgements, evaluations; and the pairs that come of them."""

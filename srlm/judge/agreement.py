@@ -1,0 +1,168 @@
+"""How far a judge agrees with people, and the small statistics that all figures share. Pure.
+
+The judge is measured on held-out EFT against what people gave (paper: section 2.4 and table 4). What is undefined is
+None, never NaN: every result can be written as JSON.
+"""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from srlm.records import JudgeEval, Judgement
+
+TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
+RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
+
+
+def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str, Any]:
+    """How well the model's scores order the held-out EFT responses of each prompt (group) as people did.
+
+    A response's model score is the mean of its valid judgements; without any it is left out, never scored 0.
+
+    - pairwise_accuracy: over the pairs of a group whose human scores differ, the share that the model orders alike; a
+      tie of the model counts one half, so that a judge who says the same of everything gets .5 and not 0.
+      pairwise_interval is its 95% interval (bootstrap by group), tied_pairs the share of pairs that the model ties.
+    - five_best: of the responses with the scale's `top` as model score, the share that people rank top in their group.
+    - exact_match: of the groups with every response scored, the share where each pair that people tell apart is ordered
+      alike, without a tie.
+    - spearman, kendall (tau-b): mean over the groups; a group that the model ties as a whole counts 0.
+
+    Groups that people did not tell apart (or of one response) say nothing and are in none of these.
+    """
+    kept = [row for row in rows if row.dropped is None]
+    groups = [group for group in _groups(rows) if group.rankable]
+    points = [group.pair_points() for group in groups]
+    all_points = [point for group_points in points for point in group_points]
+    complete = [group for group in groups if group.complete]
+    return {
+        "responses": len(rows),
+        "dropped": counts(row.dropped for row in rows),
+        **judgement_counts(judgement for row in kept for judgement in row.judgements),
+        "groups": len(groups),
+        "pairs": len(all_points),
+        "pairwise_accuracy": mean(all_points),
+        "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
+        "tied_pairs": mean([float(point == 0.5) for point in all_points]),
+        "five_best": mean([float(best) for group in groups for best in group.five_best(top)]),
+        "exact_match": mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
+        "spearman": mean([group.correlation(spearman) for group in groups]),
+        "kendall": mean([group.correlation(_kendall) for group in groups]),
+    }
+
+
+def accuracy_change(rows: Sequence[JudgeEval], previous: Sequence[JudgeEval]) -> dict[str, Any]:
+    """Pairwise accuracy minus that of another model, on the pairs of responses that both scored; bootstrap by group."""
+    known = [{row.id for row in found if _scored(row)} for found in (rows, previous)]
+    both = known[0] & known[1]
+    mine, theirs = (_groups([row for row in found if row.id in both]) for found in (rows, previous))
+    points = [
+        (sum(a.pair_points()) - sum(b.pair_points()), len(a.pair_points())) for a, b in zip(mine, theirs, strict=True)
+    ]
+    total = sum(count for _, count in points)
+    return {
+        "pairs": total,
+        "accuracy": math.fsum(gain for gain, _ in points) / total if total else None,
+        "interval": bootstrap_interval(points),
+    }
+
+
+def _scored(row: JudgeEval) -> bool:
+    return row.dropped is None and any(judgement.score is not None for judgement in row.judgements)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The scored responses of one prompt: parallel lists of human and model scores."""
+
+    human: list[float]
+    model: list[float]
+    complete: bool  # whether every response of the prompt has a model score
+
+    @property
+    def rankable(self) -> bool:
+        return len(set(self.human)) > 1
+
+    def pair_points(self) -> list[float]:
+        """1 right, 0.5 tied, 0 wrong for each pair that people tell apart."""
+        pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
+        return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
+
+    def five_best(self, top: float) -> list[bool]:
+        """For each response with the top model score, whether people rank it top."""
+        best = max(self.human)
+        return [human == best for human, model in zip(self.human, self.model, strict=True) if model == top]
+
+    def correlation(self, of: Callable[[list[float], list[float]], float]) -> float:
+        return of(self.human, self.model) if len(set(self.model)) > 1 else 0.0
+
+
+def _groups(rows: Iterable[JudgeEval]) -> list[_Group]:
+    by_prompt: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
+    for row in rows:
+        scores = [j.score for j in row.judgements if j.score is not None and row.dropped is None]
+        by_prompt[row.group].append((row.human, mean(scores)))
+    result = []
+    for _, members in sorted(by_prompt.items()):
+        scored = [(human, model) for human, model in members if model is not None]
+        result.append(_Group([h for h, _ in scored], [m for _, m in scored], len(scored) == len(members)))
+    return result
+
+
+def _order_point(agreement: float) -> float:
+    return 0.5 if agreement == 0 else float(agreement > 0)
+
+
+def spearman(human: list[float], model: list[float]) -> float:
+    from scipy.stats import spearmanr  # here: `srlm inspect` imports this module and shall stay quick
+
+    return float(spearmanr(human, model).statistic)
+
+
+def _kendall(human: list[float], model: list[float]) -> float:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(human, model).statistic)
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------
+
+
+def bootstrap_interval(
+    units: Sequence[tuple[float, float]], seed: int = 0, resamples: int = RESAMPLES
+) -> list[float] | None:
+    """95% percentile interval [low, high] of sum(a) / sum(b) over resampled units (a, b); a plain mean has b = 1.
+
+    Units are what is independent: prompts, or seeds. None with fewer than two units that hold anything.
+    """
+    units = [unit for unit in units if unit[1]]
+    if len(units) < 2:
+        return None
+    import numpy as np
+
+    numbers = np.asarray(units, dtype=float)  # (units, 2)
+    random = np.random.default_rng(seed)
+    sums = np.stack([numbers[random.integers(len(units), size=len(units))].sum(0) for _ in range(resamples)])
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def counts(reasons: Iterable[str | None]) -> dict[str, int]:
+    """Reason -> count, the most frequent first; None is no reason."""
+    return dict(Counter(reason for reason in reasons if reason is not None).most_common())
+
+
+def judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
+    parsed = [judgement.score is not None for judgement in judgements if judgement.finish != "overlong"]
+    return {"judgements": len(parsed), "parse_rate": mean(parsed)}
+
+
+def histogram(scores: Iterable[float]) -> dict[str, int]:
+    """Score to the nearest half (as text, "4" or "4.5") -> count, in order of score; expected scores are any number."""
+    return {f"{score:g}": count for score, count in sorted(Counter(round(2 * score) / 2 for score in scores).items())}

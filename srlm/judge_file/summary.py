@@ -1,0 +1,105 @@
+"""What a judged file looks like as a whole: a table on stderr."""
+
+import statistics
+from collections import Counter
+from typing import Any
+
+from srlm.console import err
+from srlm.judge.parse import Scale
+from srlm.judge_file.columns import Item
+from srlm.judge_file.job import Judged
+from srlm.judge_file.people import People
+from srlm.seed.files import RawRow
+
+WHY = {"stop": "no score in the reply", "length": "cut off by judge.max_tokens", "overlong": "prompt too long"}
+AGREEMENT = (
+    ("pairwise accuracy", "pairwise_accuracy"),
+    ("pairs that the judge ties", "tied_pairs"),
+    ("exact match of the order", "exact_match"),
+    ("best by people, of those with the top score", "five_best"),
+    ("Spearman", "spearman"),
+    ("Kendall", "kendall"),
+)
+
+
+class Summary:
+    """Counts while rows go by; nothing of them is kept, but for what agreement with people needs."""
+
+    def __init__(self, mode: str, scale: Scale, people: People) -> None:
+        self._mode, self._scale, self._people = mode, scale, people
+        self.rows = self.responses = self.scored = self.judgements = self.spreads = 0
+        self.total = self.spread = 0.0
+        self.histogram: Counter[float] = Counter()
+        self.missing: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+
+    def add(self, row: RawRow, item: Item, judged: Judged) -> None:
+        """Count one row."""
+        self.rows += 1
+        for judgements in judged.judgements:
+            self.responses += 1
+            self.judgements += len(judgements)
+            valid = [found.score for found in judgements if found.score is not None]
+            self.missing.update(WHY.get(found.finish, found.finish) for found in judgements if found.score is None)
+            self.flags.update(flag for found in judgements for flag in found.flags)
+            self.histogram.update(round(score, None if self._mode == "expected" else 2) for score in valid)
+            if valid:
+                self.scored += 1
+                self.total += statistics.fmean(valid)
+            if len(valid) > 1:
+                self.spreads += 1
+                self.spread += statistics.stdev(valid)
+        self._people.add(row, item, judged)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(what, figure) of everything that is defined."""
+        known = self.judgements - self.missing.total()
+        low, high = self._scale
+        lines = [("rows", f"{self.rows}"), ("responses with a score", f"{self.scored} of {self.responses}")]
+        lines += [("judgements with a score", _of(known, self.judgements))]
+        lines += [(f"  {why}", f"{count}") for why, count in self.missing.most_common()]
+        if self.scored:
+            lines.append((f"mean score ({low} to {high})", f"{self.total / self.scored:.3f}"))
+        if self.spreads:
+            lines.append(("mean spread (standard deviation)", f"{self.spread / self.spreads:.3f}"))
+        shown = ", ".join(f"{score:g}: {count}" for score, count in sorted(self.histogram.items()))
+        lines.append(("judgements by score", shown or "none"))
+        if self._mode == "pairwise" and known:
+            lines.append(("same verdict in both orders", _of(known - self.flags["order"], known)))
+        flags = {flag: count for flag, count in self.flags.items() if flag != "order"}
+        lines += [(f"flagged: {flag}", f"{count}") for flag, count in sorted(flags.items())]
+        return [*lines, *self._agreement()]
+
+    def _agreement(self) -> list[tuple[str, str]]:
+        found = self._people.agreement()
+        if not found:
+            return []
+        lines = [
+            ("Agreement with people, over", str(found["over"])),
+            ("  pairs that people tell apart, with scores", str(found["pairs"])),
+        ]
+        for label, key in AGREEMENT:
+            value: Any = found[key]
+            if value is None:
+                continue
+            text = f"{value:.3f}"
+            if key == "pairwise_accuracy" and found["pairwise_interval"]:
+                text += " (95% interval {:.3f} to {:.3f})".format(*found["pairwise_interval"])
+            lines.append((f"  {label}", text))
+        return lines
+
+    def show(self) -> None:
+        """Print the table on stderr."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+        table.add_column()
+        table.add_column()
+        for label, text in self.lines():
+            table.add_row(label, text)
+        err().print(table)
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.1%})" if whole else "0"

@@ -1,0 +1,116 @@
+"""`srlm export`: one model of a run for others: its weights with a card, its answers, the pairs that it learned from.
+
+OUT/model/                a model folder with a filled card (README.md), ready for upload
+OUT/model_outputs.json    its answers to the held-out prompts, as alpaca_eval reads them
+OUT/preferences/          the pairs that it was trained on, a `datasets` folder that TRL's DPOTrainer takes
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from srlm.config import flat
+from srlm.errors import UserError
+from srlm.measure.versus.answers import held_out_answers
+from srlm.records import PreferencePair
+from srlm.run.folder import Run
+from srlm.store import read_json, read_rows, write_json, write_text
+
+KEPT_BACK = "training.json"  # the trainer's record, with paths of this machine
+TABLES = ("instructions", "rollout", "judge", "pairs", "train", "sft", "dpo")  # settings that a card shows
+
+
+def export_model(run: Run, t: int, out: Path) -> Path:
+    """Write the folder for M_t in one step; returns it. Raises UserError where it exists or M_t is not finished."""
+    if out.exists():
+        raise UserError(f"{out} exists", "name another with --out, or move it away")
+    model, metrics = Path(run.model(t)), run.folder(t) / "metrics.json"
+    if t < 1 or not model.is_dir() or not metrics.exists():
+        raise UserError(f"{run.root}: M{t} is not trained and measured", f"srlm iterate {max(t, 1)} --run {run.root}")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copytree(model, temporary / "model", ignore=shutil.ignore_patterns(KEPT_BACK))
+        write_text(temporary / "model" / "README.md", card(run, t, read_json(metrics)))
+        write_json(temporary / "model_outputs.json", list(_outputs(run, t)))
+        if t > 1:
+            _save_pairs(read_rows(run.aift(t - 1) / "pairs.jsonl", PreferencePair), temporary / "preferences")
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _outputs(run: Run, t: int) -> Iterator[dict[str, str]]:
+    """Rows of alpaca_eval, which knows single turns only: other conversations are left out."""
+    name = f"{run.root.name}-M{t}"
+    for messages, text in held_out_answers(run, t).values():
+        if [turn["role"] for turn in messages] == ["user"]:
+            yield {"dataset": "held out", "instruction": messages[0]["content"], "output": text, "generator": name}
+
+
+def _save_pairs(pairs: Iterable[PreferencePair], folder: Path) -> None:
+    from datasets import Dataset  # heavy, and needed here alone
+
+    rows = [pair.model_dump(exclude={"rejected_from"}) for pair in pairs]
+    Dataset.from_list(rows).save_to_disk(str(folder))
+
+
+def card(run: Run, t: int, metrics: dict[str, Any]) -> str:
+    """The model card: lineage, data, settings and metrics, with the head that hubs read. No path of this machine."""
+    from huggingface_hub import ModelCardData
+
+    base = Path(run.config.model.path)
+    name = base.name if base.is_dir() or base.is_absolute() else str(base)
+    head = ModelCardData(base_model=name, library_name="transformers", tags=["self-rewarding", "dpo", "srlm"])
+    steps = [f"- M0: `{name}`", "- M1: SFT of M0 on instruction and judging examples (IFT, EFT)"]
+    steps += [f"- M{k}: DPO of M{k - 1} on the pairs that M{k - 1} made and judged itself" for k in range(2, t + 1)]
+    parts = [
+        f"---\n{head.to_yaml()}\n---",
+        f"# {run.root.name}, M{t}\n\nA self-rewarding language model (arXiv:2401.10020), made with srlm.",
+        "## Lineage\n\n" + "\n".join(steps),
+        "## Data\n\n" + _table(_data(run, t)),
+        "## Metrics\n\nOn held-out prompts and responses; intervals are 95%.\n\n" + _table(_metrics(metrics)),
+        "## Settings\n\n" + _table(_settings(run)),
+        "## Limits\n\nThe model was trained on its own judgements, which share its errors. Its safety was not tested.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(run: Run, t: int) -> dict[str, Any]:
+    names = {"IFT": run.seed("ift"), "EFT": run.eft}
+    names |= {f"pairs of M{k}": run.aift(k) / "pairs.jsonl" for k in range(1, t)}
+    return {f"{name} (rows)": sum(1 for _ in path.open()) for name, path in names.items() if path.exists()}
+
+
+def _metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The figures that people look for first, of those that are there."""
+    answers, judge = metrics["answers"], metrics["judge"]
+    found = {f"answers: {name}": answers.get(name) for name in ("self_score", "chars", "distinct_2")}
+    found |= {f"ground truth: {name[6:]}": value for name, value in answers.items() if name.startswith("truth_")}
+    names = ("pairwise_accuracy", "pairwise_interval", "spearman", "parse_rate")
+    found |= {f"judge: {name}": judge.get(name) for name in names}
+    versus = metrics.get("versus") or {"against": {}}
+    for other, figures in versus["against"].items():
+        shown = {"win rate": "win_rate", "its interval": "interval", "at equal length": "controlled"}
+        who = f"against {other}, judge {Path(versus['judge']['model']).name}"
+        found |= {f"{who}: {label}": figures[key] for label, key in shown.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    values = {key: value for key, value in flat(run.config).items() if key.split(".")[0] in TABLES}
+    return {"recipe": run.config.recipe, "run.seed": run.config.run.seed} | {
+        key: Path(value).name if key == "instructions.path" else value for key, value in values.items()
+    }
+
+
+def _table(values: dict[str, Any]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in values.items())])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(part, float) for part in value):
+        return " to ".join(f"{part:.3f}" for part in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,36 @@
+"""What other models say of AIFT(M_t), read from the run folder for the options of [pairs] that ask for it."""
+
+from srlm.generate.pairs import consistency, rank_agreement
+from srlm.records import Rollout
+from srlm.run.folder import Run
+from srlm.store import read_json, read_rows, write_json
+
+
+def past_answers(run: Run, t: int) -> dict[str, Rollout]:
+    """An earlier model's answers to M_t's instructions, judged by M_t, by id (`pairs.anchor`); {} where it is off."""
+    if run.config.pairs.anchor in ("off", f"M{t}"):
+        return {}
+    return {row.id: row for row in read_rows(run.aift(t) / "past_judged.jsonl", Rollout)}
+
+
+def rank_agreements(run: Run, t: int, rollouts: list[Rollout]) -> dict[str, float]:
+    """Kendall's tau of M_t's and M_{t-1}'s rankings by instruction (`pairs.consistency`); {} where it is off.
+
+    Written to consistency.json, with CREAM's C over all of them.
+    """
+    settings, folder = run.config.pairs, run.aift(t)
+    if settings.consistency == "off":
+        return {}
+    previous = {row.id: row for row in read_rows(folder / "previous_judged.jsonl", Rollout)}
+    found = {row.id: rank_agreement(row, previous[row.id], settings) for row in rollouts if row.id in previous}
+    taus = {row_id: tau for row_id, tau in sorted(found.items()) if tau is not None}
+    write_json(folder / "consistency.json", {"consistency": consistency(list(taus.values())), "tau": taus})
+    return taus
+
+
+def softening(run: Run, t: int) -> float:
+    """CREAM's C of AIFT(M_t), by which the DPO loss is softened; 1 where that is not asked for, or not defined."""
+    if run.config.pairs.consistency != "soften":
+        return 1.0
+    found: float | None = read_json(run.aift(t) / "consistency.json")["consistency"]
+    return 1.0 if found is None else found

@@ -1,0 +1,122 @@
+"""What `srlm iterate` would do: each stage's state and why, and an estimate of tokens, time and disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srlm.config import flat
+from srlm.errors import UserError
+from srlm.generate.canaries import NAMES
+from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
+from srlm.run.folder import Run, State
+from srlm.run.stages import Stage, opponents
+from srlm.store import read_json, read_rows
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of the plan: tokens to generate, seconds as an earlier stage like it took (None: unknown), bytes.
+
+    `bound` says that no row of this run tells a mean length yet: the tokens are the most that they can be.
+    """
+
+    stage: Stage
+    state: State
+    why: str
+    tokens: int
+    bound: bool
+    seconds: float | None
+    disk: int
+
+
+def make_plan(run: Run, n: int) -> list[Planned]:
+    """The stages that bring the run to M_n, in order, with their states and estimates."""
+    size, lengths = disk_use(run), _mean_lengths(run)
+    planned = []
+    for stage in run.stages(n):
+        state, why = run.state(stage)
+        if state == "done":
+            planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
+        else:
+            disk = size[0] if size and stage.part == "train" else 0
+            tokens = _tokens(run, stage, *(lengths or (run.config.rollout.max_tokens, run.config.judge.max_tokens)))
+            planned.append(Planned(stage, state, why, tokens, lengths is None, _seconds(run, stage), disk))
+    return planned
+
+
+def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]]:
+    """Refuse a plan with stale stages; else accept and return the changed settings.
+
+    A setting that only owed stages read may change; one that a finished or begun stage read may not, silently. Stages
+    that `redo` makes anew may be stale.
+    """
+    again = {stage.name for stage in run.made_from(redo)} if redo else set()
+    for key, value in flat(run.config.data, "data.").items():
+        if value != run.record.settings.get(key, value):
+            problem = f"{key} was {run.record.settings[key]} when the seed data was split, is {value}"
+            raise UserError(problem, "put it back, or make a new run with `srlm init`")
+    for planned in make_plan(run, n):
+        if planned.state == "stale" and planned.stage.name not in again:
+            raise UserError(
+                f"{planned.stage.name} was made from something else: {planned.why}",
+                f"put it back, or make all that is stale anew: srlm iterate {n} --run {run.root} --redo stale",
+            )
+    return run.accept_changes()
+
+
+def disk_use(run: Run) -> tuple[int, int] | None:
+    """(bytes that stay after a training, bytes of checkpoints while it runs); None for a model that is no local folder.
+
+    A checkpoint of all weights holds them and Adam's two moments in float32; one of LoRA is small enough to leave out.
+    """
+    folder = Path(run.config.model.path)
+    if not (folder / "config.json").is_file():
+        return None
+    config = read_json(folder / "config.json")
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    width = 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
+    checkpoint = 0 if run.config.train.lora.rank else 3 * 4 * weights // width
+    kept = run.config.train.keep_checkpoints
+    return weights + kept * checkpoint, max(2, kept) * checkpoint
+
+
+def _seconds(run: Run, stage: Stage) -> float | None:
+    """Seconds that the latest finished stage of the same kind took; SFT and DPO are different kinds."""
+    kinds = {other.name: other.kind for other in run.stages(run.last)}
+    same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds.get(name) == stage.kind]
+    return same[-1] if same else None
+
+
+def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
+    """Tokens that the stage generates with answers and judgements of the given length."""
+    config = run.config
+    judged = config.judge.samples * judgement
+    candidates = config.instructions.count * config.rollout.candidates
+    if stage.part in ("aift", "past"):
+        return int(candidates * (answer + judged))
+    if stage.part == "previous":
+        return int(candidates * judged)
+    if stage.part == "judge":
+        return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
+    prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+    if stage.part == "versus":  # scored: its own answers, as those of earlier models were; pairwise: every pair twice
+        judges = 2 * len(opponents(stage.t, True)) if config.eval.mode == "pairwise" else 1
+        return int(prompts * judges * judged)
+    if stage.part != "eval":
+        return 0
+    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
+    canaries = len(NAMES) * min(config.eval.canaries, prompts)
+    return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)
+
+
+def _mean_lengths(run: Run) -> tuple[float, float] | None:
+    """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
+    for t in range(len(run.record.stages), -1, -1):
+        rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+        rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
+        candidates = [candidate for rollout in rollouts for candidate in rollout.candidates]
+        judgements = [judgement for candidate in candidates for judgement in candidate.judgements]
+        if judgements:
+            answer = sum(c.tokens for c in candidates) / len(candidates)
+            return answer, sum(j.tokens for j in judgements) / len(judgements)
+    return None

@@ -1,0 +1,208 @@
+"""Figures of the iterations for trackers (train.report_to), beside the trainer's own curves: one point per model.
+
+TensorBoard's file is written anew each time. W&B and trackio take no point back, so that RUN/trackers/NAME.json keeps
+what each has got: only what is new is sent, and a figure that has changed (a model was made anew) begins another run of
+the tracker. These two run in a child process with little time: whatever happens to them, the loop goes on.
+"""
+
+import importlib.util
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from srlm.console import say
+from srlm.errors import StageError, UserError
+from srlm.process.child import die_with_parent, run_job
+from srlm.process.launch import run_child
+from srlm.run.folder import Run
+from srlm.store import digest, read_json, write_json
+
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
+PROJECT = "srlm"
+SECONDS = 120  # for one tracker at one iteration: a server that cannot be reached must not hold up the loop
+SHORTEST_SECRET = 6  # characters: a shorter value of the environment is a word that may stand anywhere
+FOLDER = "tensorboard"  # in the run folder; each training has one of its own beside its log
+
+Points = dict[str, dict[str, float]]
+"""Number of a model -> name of a figure -> its value."""
+
+
+def check_trackers(names: list[str]) -> None:
+    """Raises UserError for a tracker that is unknown or not installed."""
+    for name in names:
+        package = TRACKERS.get(name)
+        if package is None:
+            raise UserError(f"train.report_to: unknown tracker {name}", f"known: {', '.join(TRACKERS)}")
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"train.report_to: {name} is not installed", f"pip install {package}")
+
+
+def track(run: Run, lock: int) -> None:
+    """Bring the figures of all measured models to the trackers that train.report_to names; a failure is said."""
+    for name in run.config.train.report_to:
+        try:
+            if name == "tensorboard":
+                _write_tensorboard(run)
+            elif sending(run, name).new:
+                result = run.log(f"track-{name}").with_suffix(".result.json")
+                command = [sys.executable, "-P", "-m", "srlm.loop.track", str(run.root), name, str(result)]
+                run_child(command, result, run.log(f"track-{name}"), [], lock)
+        except (UserError, StageError, OSError) as error:
+            say(f"train.report_to, {name}: {error}; the run goes on, and the next iteration sends these figures, too")
+
+
+# --- what is to be sent ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What a tracker has got and what is new to it."""
+
+    source: str  # which run folder this is: a copy of it is another one
+    number: int  # of the tracker's run: 1, or more after figures have changed
+    rows: int  # sent to it before
+    sent: Points
+    new: Points
+
+    @property
+    def name(self) -> str:
+        """How the tracker calls the run: fit for an id, and the same each time."""
+        return self.source + (f"-{self.number}" if self.number > 1 else "")
+
+    def kept(self) -> dict[str, Any]:
+        """What RUN/trackers/NAME.json says once the new points are sent."""
+        sent = {t: self.sent.get(t, {}) | self.new.get(t, {}) for t in sorted({*self.sent, *self.new}, key=int)}
+        return {"source": self.source, "number": self.number, "rows": self.rows + len(self.new), "sent": sent}
+
+
+def sending(run: Run, tracker: str) -> Sending:
+    """What is new for a tracker."""
+    source, points, path = _source(run), _points(run), _record(run, tracker)
+    kept = read_json(path) if path.exists() else {}
+    if kept.get("source") != source:
+        return Sending(source, 1, 0, {}, points)
+    sent: Points = kept["sent"]
+    if any(points[t].get(name, value) != value for t in sent if t in points for name, value in sent[t].items()):
+        return Sending(source, kept["number"] + 1, 0, {}, points)
+    unsent = {t: {k: v for k, v in values.items() if k not in sent.get(t, {})} for t, values in points.items()}
+    return Sending(source, kept["number"], kept["rows"], sent, {t: values for t, values in unsent.items() if values})
+
+
+def _source(run: Run) -> str:
+    """A name for the run folder that no other has."""
+    root = run.root.resolve()
+    return f"{fit(root.name)}-{digest(str(root), run.record.created)[:8]}"
+
+
+def fit(name: str) -> str:
+    """A name as trackers take it: letters, digits, dots and dashes, not too long."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
+
+
+def scalars(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """("judge/pairwise_accuracy", 0.8) for each number; the ends of an interval are named low and high."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from scalars(value, f"{prefix}{name}/")
+        elif name.endswith("interval") and value:
+            yield from ((f"{prefix}{name}/{end}", float(x)) for end, x in zip(("low", "high"), value, strict=True))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield prefix + name, float(value)
+
+
+def _points(run: Run) -> Points:
+    paths = {str(t): run.folder(t) / "metrics.json" for t in range(run.last)}
+    return {t: dict(scalars(read_json(path))) for t, path in paths.items() if path.exists()}
+
+
+def _record(run: Run, tracker: str) -> Path:
+    return run.root / "trackers" / f"{tracker}.json"
+
+
+# --- the trackers ----------------------------------------------------------------------------------------------------
+
+
+def _write_tensorboard(run: Run) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # needs neither torch nor TensorFlow
+
+    folder = run.root / FOLDER
+    for old in folder.glob("events.*"):
+        old.unlink()
+    writer = EventFileWriter(str(folder))
+    for t, values in _points(run).items():
+        for name, value in values.items():
+            writer.add_event(Event(step=int(t), summary=Summary(value=[Summary.Value(tag=name, simple_value=value)])))
+    writer.close()
+
+
+def _send_to_wandb(run: Run, found: Sending) -> None:
+    """One row per model. W&B's own step only counts rows, since a model's figures about its pairs come after the next
+    model's evaluation: charts go by `model`. Rows that it has already are ignored there by their step.
+    """
+    import wandb
+
+    quiet = {"console": "off", "silent": True, "x_disable_stats": True, "x_disable_meta": True}
+    quiet |= {"finish_timeout_raises": True}  # what did not arrive in the user's WANDB_FINISH_TIMEOUT was not sent
+    settings = wandb.Settings(**quiet, disable_git=True, disable_code=True, x_disable_machine_info=True)
+    project, folder = os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_DIR", str(run.root))
+    opened = wandb.init(project=project, id=found.name, name=found.name, dir=folder, resume="allow", settings=settings)
+    opened.define_metric("model")
+    opened.define_metric("*", step_metric="model")
+    for row, (t, values) in enumerate(found.new.items(), start=found.rows):
+        opened.log({"model": int(t)} | values, step=row)
+    opened.finish()
+
+
+def _send_to_trackio(run: Run, found: Sending) -> None:
+    """One row per model, its number being the step; into trackio's own folder, where `trackio show` finds it."""
+    import trackio
+
+    opened: Any = trackio.init(
+        project=PROJECT, name=found.name, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False
+    )
+    for t, values in found.new.items():
+        opened.log(values, step=int(t))
+    opened.finish()
+
+
+SENDERS: dict[str, Callable[[Run, Sending], None]] = {"wandb": _send_to_wandb, "trackio": _send_to_trackio}
+
+
+def send(run: Run, tracker: str) -> dict[str, Any]:
+    """Send what is new and keep it in mind. Raises UserError, in one line, for whatever the tracker raises."""
+    found = sending(run, tracker)
+    # W&B ignores a row whose number it has: what it got of a sending that did not come to its end keeps its numbers.
+    write_json(_record(run, tracker), replace(found, new={}).kept() | {"rows": found.rows + len(found.new)})
+    try:
+        SENDERS[tracker](run, found)
+    except Exception as error:  # not our code, and nothing in it may end the run
+        raise UserError("it took no figures", plain(error)) from error
+    write_json(_record(run, tracker), found.kept())
+    return {"points": len(found.new)}
+
+
+def plain(error: Exception) -> str:
+    """The first line of an error, without what the environment keeps secret and without the user part of addresses."""
+    text = (str(error).splitlines() or [""])[0]
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):  # one may be part of another
+        if len(value) >= SHORTEST_SECRET and re.search("KEY|TOKEN|SECRET|PASS|PROXY|_URL", name, re.IGNORECASE):
+            text = text.replace(value, f"${name}")
+    text = re.sub(r"//[^/@\s]+@", "//...@", text)
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def _main(root: str, tracker: str, result: str) -> int:
+    signal.alarm(SECONDS)  # ends this process: what it waits for does not come
+    return run_job(lambda: send(Run(Path(root)), tracker), Path(result))
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Figures: what is computed from rows, head to head, and tasks of lm-evaluation-harness."""

@@ -1,0 +1,81 @@
+"""`srlm eval --tasks`: every model of a run does tasks of lm-evaluation-harness, and the user sees what changed.
+
+RUN/tasks/M1.jsonl    one row per task that M1 did; what was done before is not done again
+"""
+
+import importlib.util
+import sys
+from typing import Any
+
+from srlm.console import say
+from srlm.errors import UserError
+from srlm.judge_file.job import LocalModel, weights_digest
+from srlm.measure.harness.job import HarnessJob, Measure, TaskRow
+from srlm.measure.harness.table import compared, cut, show
+from srlm.measure.versus.command import measured_model, measured_models
+from srlm.process.launch import Watch, run_child
+from srlm.run.folder import Run
+from srlm.store import digest, read_rows, write_json
+
+
+def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as_json: bool) -> None:
+    """Let all evaluated models do `tasks` (names or paths, with commas between them), and show the figures.
+
+    Raises UserError for tasks that cannot be used, StageError when a child crashed.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError("--tasks needs lm-evaluation-harness, which is not installed", 'pip install "srlm[eval]"')
+    asked = [item.strip() for item in tasks.split(",") if item.strip()]
+    if not asked:
+        raise UserError("--tasks: no task is named", "e.g. --tasks arc_easy,hellaswag or --tasks ./my-tasks")
+    say(f"Reading tasks: {', '.join(asked)}")
+    with run.lock() as lock:
+        run.load()
+        measured_model(run, None)
+        job = HarnessJob(
+            asked=asked,
+            limit=limit,
+            few_shot=few_shot,
+            seed=run.config.run.seed,
+            max_length=run.config.model.max_length,
+            measure=None,
+            result=run.root / "tasks" / "child.result.json",
+        )
+        found = _child(run, job, None, lock)
+        rows = {t: _rows(run, t, job, found, lock) for t in measured_models(run)}
+    data = {"harness": found["harness"], "limit": limit, "tasks": compared(rows), "cut": cut(rows)}
+    show(data, [f"M{t}" for t in rows], as_json)
+
+
+def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -> list[TaskRow]:
+    """M_t's row of each task; a child makes those that are missing."""
+    keys = {name: row_key(run, t, job, found["harness"], content) for name, content in found["tasks"].items()}
+    path = run.root / "tasks" / f"M{t}.jsonl"
+    known = {row.key: row for row in read_rows(path, TaskRow)}
+    if owed := {name: key for name, key in keys.items() if key not in known}:
+        config = run.config
+        model = LocalModel(
+            model=run.model(t),
+            revision=None if t else config.model.revision,
+            max_length=config.model.max_length,
+            arguments=dict(config.engine.args),
+        )
+        job = job.model_copy(update={"measure": Measure(model=model, keys=owed, rows=path)})
+        _child(run, job, Watch(f"M{t}: tasks", path, len(known) + len(owed)), lock)
+        known = {row.key: row for row in read_rows(path, TaskRow)}
+    return [known[key] for key in keys.values()]
+
+
+def row_key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> str:
+    """Covers what decides the figures of a task: its content, the weights, how they are loaded, and how it is asked."""
+    source = run.config.model
+    weights = weights_digest(run.model(t)) or [source.path, source.revision]
+    loaded = [source.max_length, run.config.engine.args]
+    return digest(content, weights, loaded, harness, job.limit, job.few_shot, job.seed)
+
+
+def _child(run: Run, job: HarnessJob, watch: Watch | None, lock: int) -> dict[str, Any]:
+    path = run.root / "tasks" / "child.json"
+    write_json(path, job.model_dump(mode="json"))
+    command = [sys.executable, "-P", "-m", "srlm.measure.harness", str(path)]
+    return run_child(command, job.result, run.log("tasks"), [watch] if watch else [], lock)

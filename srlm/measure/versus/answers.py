@@ -1,0 +1,76 @@
+"""What a model answered to each prompt: its first answer, from its evaluation, a file, or a child that loads it."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from srlm.errors import UserError
+from srlm.generate.job import GenerateJob
+from srlm.judge_file.job import weights_digest
+from srlm.process.launch import Watch, run_child
+from srlm.records import EvalRow, Messages, PromptRow, Rollout
+from srlm.run.folder import Run
+from srlm.seed.columns import RESPONSES
+from srlm.seed.files import stream_table
+from srlm.seed.read import checked_string, read_prompts
+from srlm.seed.turns import prompt_of
+from srlm.store import digest, file_digest, read_rows, write_rows
+
+Answers = dict[str, tuple[Messages, str]]
+"""Digest of a prompt's messages -> the messages and the answer."""
+
+
+def first_answers(rollouts: Iterable[Rollout]) -> Answers:
+    """The first candidate of each rollout; rows that were set aside have none."""
+    found = [(row.messages, row.candidates[0].text) for row in rollouts if row.candidates]
+    return {digest(messages): (messages, text) for messages, text in found}
+
+
+def held_out_answers(run: Run, t: int) -> Answers:
+    """M_t's answers to the run's held-out prompts. Raises UserError where M_t has not been evaluated."""
+    path = run.folder(t) / "eval.jsonl"
+    if not path.exists():
+        raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
+    rows = read_rows(path, EvalRow)
+    return first_answers(row.rollout for row in rows if row.kind == "answer")
+
+
+def answers_from_file(path: Path) -> Answers:
+    """Answers in alpaca_eval's form (instruction, output), or with other usual names of these columns."""
+    result: Answers = {}
+    for raw in stream_table(path):
+        prompt = next((name for name in ("messages", "instruction", "prompt") if name in raw.values), None)
+        response = next((name for name in RESPONSES if name in raw.values), None)
+        if prompt is None or response is None:
+            raise UserError(f"{raw.where}: no prompt with an answer", 'give "instruction" and "output"')
+        messages = prompt_of(raw, prompt, raw.values[prompt])
+        result[digest(messages)] = (messages, checked_string(raw, response, raw.values[response]))
+    return result
+
+
+def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
+    """The answers of a model (a folder or a hub id) to a file of prompts; a child writes those that are missing.
+
+    They are kept under RUN/versus/answers by prompts, weights and sampling. Raises UserError where no prompt fits.
+    """
+    rollout = run.config.rollout.model_dump(include={"temperature", "top_p", "max_tokens"})
+    asked = (file_digest(prompts), model, weights_digest(model), rollout, run.config.run.seed)
+    folder = run.root / "versus" / "answers" / digest(*asked)
+    kept = folder / "prompts.jsonl"
+    if not kept.exists():
+        write_rows(kept, read_prompts(prompts).rows)
+    count = sum(1 for _ in read_rows(kept, PromptRow))
+    out = folder / "answers.jsonl"
+    if sum(1 for _ in read_rows(out, Rollout)) < count:
+        revision = run.config.model.revision if model == run.config.model.path else None
+        result = folder / "child.result.json"
+        job = GenerateJob(run=run.root, t=0, model=model, revision=revision, parts=[], result=result)
+        job = job.model_copy(update={"prompts": kept, "answers": out})
+        (folder / "child.json").write_text(job.model_dump_json(indent=2))
+        command = [sys.executable, "-P", "-m", "srlm.generate", str(folder / "child.json")]
+        run_child(command, result, run.log("versus-answers"), [Watch(f"{model} answers", out, count)], lock)
+    rows: list[Rollout] = list(read_rows(out, Rollout))
+    answers = first_answers(rows)
+    if rows and not answers:  # else it is called a lack of common prompts
+        raise UserError(f"{model} answered none of {prompts}: {rows[0].dropped}", "model.max_length is what fits")
+    return answers

@@ -1,0 +1,89 @@
+"""Answers of several models, judged by the run's one judge, as figures of one model against another."""
+
+import statistics
+from typing import Any
+
+from srlm.console import say
+from srlm.errors import UserError
+from srlm.measure.versus.answers import Answers, held_out_answers
+from srlm.measure.versus.figures import Outcome, head_to_head, scored_points
+from srlm.measure.versus.verdicts import Item, RunJudge, item
+from srlm.records import Judgement, Messages
+from srlm.run.folder import Run
+from srlm.run.stages import opponents
+from srlm.store import read_json, write_json
+
+FILE = "versus.json"  # in a model's folder
+
+
+def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
+    """Measure each M_t of `numbers` against its opponents, into its versus.json and metrics.json; one engine load.
+
+    Raises UserError where a model has not been evaluated or no judge can be used, StageError when the child crashed.
+    """
+    judge = RunJudge(run)
+    met = {t: opponents(t, judge.pairwise) for t in numbers if t}
+    sides = {t: held_out_answers(run, t) for t in sorted({*met, *(k for others in met.values() for k in others)})}
+    found = compare(judge, [(sides[t], sides[k]) for t, others in met.items() for k in others], lock)
+    figures = iter(found)
+    result = {}
+    for t, others in met.items():
+        result[f"M{t}"] = {"judge": judge.record, "against": {f"M{k}": next(figures) for k in others}}
+        write_json(run.folder(t) / FILE, result[f"M{t}"])
+        metrics = run.folder(t) / "metrics.json"
+        write_json(metrics, read_json(metrics) | {"versus": result[f"M{t}"]})
+    return result
+
+
+def compare(judge: RunJudge, pairs: list[tuple[Answers, Answers]], lock: int) -> list[dict[str, Any]]:
+    """`head_to_head` of each pair of answers, over the prompts that both have; what must be judged is judged first."""
+    met = [[(one[key], other[key]) for key in one if key in other] for one, other in pairs]
+    if not all(met):
+        raise UserError("the two have no prompt in common", "give answers to the same prompts")
+    items = [found for rows in met for one, other in rows for found in _items(judge, one, other)]
+    verdicts = judge.judge(items, lock)
+    return [head_to_head([_outcome(judge, verdicts, one, other) for one, other in rows]) for rows in met]
+
+
+def _items(judge: RunJudge, one: tuple[Messages, str], other: tuple[Messages, str]) -> list[Item]:
+    """What the judge must see to tell the two apart; the same two in whichever order are the same item."""
+    if not judge.pairwise:
+        return [item(*_alone(one)), item(*_alone(other))]
+    return [] if one[1] == other[1] else [item(one[0], sorted([one[1], other[1]]))]
+
+
+def _alone(answer: tuple[Messages, str]) -> tuple[Messages, list[str]]:
+    return answer[0], [answer[1]]
+
+
+def _outcome(
+    judge: RunJudge,
+    verdicts: dict[str, list[list[Judgement]]],
+    one: tuple[Messages, str],
+    other: tuple[Messages, str],
+) -> Outcome:
+    found = [verdicts[asked.id] for asked in _items(judge, one, other)]
+    chars, other_chars = len(one[1]), len(other[1])
+    if not judge.pairwise:
+        mine, theirs = (_mean([j.score for j in judged[0] if j.score is not None]) for judged in found)
+        return Outcome(scored_points(mine, theirs, judge.run.config.eval.tie_margin), None, chars, other_chars)
+    if not found:  # the same answer twice
+        return Outcome(0.5, None, chars, other_chars)
+    judged = found[0][0 if one[1] < other[1] else 1]
+    low, high = judge.rubric.scale
+    points = [(j.score - low) / (high - low) for j in judged if j.score is not None]
+    return Outcome(_mean(points), ["order" not in j.flags for j in judged if j.score is not None], chars, other_chars)
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def said(model: str, against: dict[str, dict[str, Any]]) -> None:
+    """Say how one model fared against each other."""
+    for other, found in against.items():
+        if found["win_rate"] is None:
+            say(f"{model} against {other}: the judge gave no verdict that could be read")
+            continue
+        shares = " / ".join(f"{found[name]:.1%}" for name in ("win", "tie", "loss"))
+        say(f"{model} against {other}: win rate {found['win_rate']:.1%} (win / tie / loss {shares})")

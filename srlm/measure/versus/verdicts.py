@@ -1,0 +1,136 @@
+"""The one judge of a run's head-to-head comparisons, and what it said so far, kept by content in the run folder.
+
+    RUN/versus/DIGEST/judge.json items.jsonl judged.jsonl
+
+DIGEST covers what decides a verdict: who judges, how, with which rubric. An item is one conversation with one response
+(scored) or two (pairwise); judged.jsonl names it by its line, so that items are only ever appended.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from srlm.errors import StageError
+from srlm.judge.rubric import Rubric
+from srlm.judge_file.columns import Columns
+from srlm.judge_file.job import Endpoint, Judged, JudgeJob, LocalModel, weights_digest
+from srlm.process.launch import Watch, run_child
+from srlm.records import Judgement, Messages, Record
+from srlm.run.folder import Run
+from srlm.settings import JudgeSettings
+from srlm.store import Appender, digest, read_rows, write_json
+
+CONCURRENCY, TIMEOUT = 32, 300.0  # of an endpoint, as `srlm judge` has them
+
+
+class Item(Record):
+    """One thing to judge; its id is the digest of the other two."""
+
+    id: str
+    messages: Messages
+    responses: list[str]
+
+
+def item(messages: Messages, responses: list[str]) -> Item:
+    """The item with its id."""
+    return Item(id=digest(messages, responses), messages=messages, responses=responses)
+
+
+@dataclass(frozen=True)
+class RunJudge:
+    """The judge that [eval] names for a run."""
+
+    run: Run
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether it sees two answers at once."""
+        return self.run.config.eval.mode == "pairwise"
+
+    @property
+    def rubric(self) -> Rubric:
+        """The run's own rubric for the mode."""
+        return self.run.templates.pairwise if self.pairwise else self.run.templates.rubric
+
+    @property
+    def settings(self) -> JudgeSettings:
+        """[judge] in the mode of [eval]: scores are made as in the run, unless that has none."""
+        settings = self.run.config.judge
+        if self.pairwise:
+            return settings.model_copy(update={"mode": "pairwise"})
+        return settings.model_copy(update={"mode": "sampled"}) if settings.mode == "pairwise" else settings
+
+    @cached_property
+    def engine(self) -> LocalModel | Endpoint:
+        """The endpoint or the model; M1 where none is named."""
+        config = self.run.config
+        named = config.eval.judge or self.run.model(1)
+        if config.eval.judge_endpoint:
+            return Endpoint(url=config.eval.judge_endpoint, model=named, concurrency=CONCURRENCY, timeout=TIMEOUT)
+        own = not config.eval.judge
+        length = config.model.max_length if own else None
+        arguments: dict[str, object] = dict(config.engine.args) if own else {}
+        return LocalModel(model=named, revision=None, max_length=length, arguments=arguments)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Who judges and how, for the record; what is in it decides a verdict, or where another model judges."""
+        engine, own = self.engine, not self.run.config.eval.judge
+        trained = self.run.record.stages.get("M1/train")
+        return {
+            "model": "M1" if own else engine.model,
+            "endpoint": engine.url if isinstance(engine, Endpoint) else None,
+            "weights": (trained.digest if trained else None) if own else weights_digest(engine.model),
+            **self.settings.model_dump(exclude={"rubric", "pairwise_rubric"}),
+            "rubric": self.rubric.path.name,
+            "rubric_digest": self.rubric.digest,
+            "seed": self.run.config.run.seed,
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Where its verdicts lie."""
+        return self.run.root / "versus" / digest(self.record)
+
+    def judge(self, items: Iterable[Item], lock: int) -> dict[str, list[list[Judgement]]]:
+        """Item id -> judgements of each of its responses; a child judges those that are not known yet.
+
+        Raises UserError for a judge that cannot be used, StageError when the child crashed.
+        """
+        wanted = {one.id: one for one in items}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "judge.json", self.record)
+        known = [row.id for row in read_rows(self.folder / "items.jsonl", Item)]
+        with Appender(self.folder / "items.jsonl") as file:
+            file.append_all(one for one in wanted.values() if one.id not in set(known))
+        known += [name for name in wanted if name not in set(known)]
+        if len(self._judged(known)) < len(known):  # also what an earlier call was interrupted at
+            self._child(len(known), lock)
+        found = self._judged(known)
+        if missing := wanted.keys() - found.keys():
+            raise StageError(f"{self.folder} lacks {len(missing)} verdicts: run the same command again")
+        return {name: found[name] for name in wanted}
+
+    def _judged(self, known: list[str]) -> dict[str, list[list[Judgement]]]:
+        rows: Iterable[Judged] = read_rows(self.folder / "judged.jsonl", Judged)
+        return {known[row.row - 1]: row.judgements for row in rows}
+
+    def _child(self, count: int, lock: int) -> None:
+        job = JudgeJob(
+            input=self.folder / "items.jsonl",
+            columns=Columns(prompt="messages", responses=["responses"]),
+            engine=self.engine,
+            settings=self.settings,
+            rubric=self.rubric.path,
+            scale=None,
+            seed=self.run.config.run.seed,
+            rows=self.folder / "judged.jsonl",
+            result=self.folder / "child.result.json",
+        )
+        write_json(self.folder / "child.json", job.model_dump(mode="json"))
+        command = [sys.executable, "-P", "-m", "srlm.judge_file", str(self.folder / "child.json")]
+        watch = Watch(f"head to head, judged by {self.record['model']}", job.rows, count)
+        run_child(command, job.result, self.run.log("versus"), [watch], lock)

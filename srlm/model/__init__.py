@@ -1,0 +1,1 @@
+"""Models before they are loaded: whether one can be used, and its chat template."""

@@ -1,0 +1,129 @@
+"""Start a child process, show its progress from the files it writes, and see to its end.
+
+The child's output goes to a log file. Its standard input is a pipe that nobody writes to: when this process dies,
+however it dies, the pipe closes and the child ends itself (`child.die_with_parent`).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srlm.console import progress
+from srlm.errors import StageError, UserError
+from srlm.process.child import DISK_FULL, NO_ROOM
+from srlm.store import read_json
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 5.0  # between asking a child to end and killing it
+# Read by the C library before the child's first line. Memory that training gives back and takes again at each step
+# stays with the process: SFT on a CPU took 18 to 20 s with these and 22 to 25 s without. What the user has set stands.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
+@dataclass
+class Watch:
+    """A progress bar over a growing JSONL file: what the user sees is what is safe on disk."""
+
+    label: str
+    path: Path
+    total: int
+    steps: bool = False  # the rows are a trainer's log, which names step and total_steps
+    done: int = 0
+    _offset: int = 0
+
+    def look(self) -> None:
+        """See how far the file has come; reads only what is new."""
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            if self.path.stat().st_size < self._offset:  # a resumed trainer cuts its log back to the checkpoint
+                self._offset = self.done = 0
+            file.seek(self._offset)
+            last = b""
+            for line in file:  # line by line: on a rerun all that was made before is new
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self.done += 1
+                last = line
+            if last and self.steps:
+                row = json.loads(last)
+                self.done, self.total = row["step"], row["total_steps"]
+
+
+def hear_sigterm() -> None:
+    """Take a SIGTERM for Ctrl+C from now on: the child is ended in order, and what is finished is recorded."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def run_child(command: list[str], result: Path, log: Path, watches: list[Watch], lock: int) -> dict[str, Any]:
+    """Run a child to its end; returns the info that it reports.
+
+    Raises UserError for the user's error found in the child, StageError when it crashed, KeyboardInterrupt when the
+    user interrupted (the child is ended first). The child inherits the `lock`'s file descriptor, so that a run stays
+    locked while the child lives.
+    """
+    result.unlink(missing_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl+C reaches this process alone, which then ends the child in order
+            env=MEMORY | os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        _show(child, watches)
+    finally:
+        _end(child)
+    return _outcome(child.returncode, result, log)
+
+
+def _show(child: "subprocess.Popen[bytes]", watches: list[Watch]) -> None:
+    with ExitStack() as stack:
+        bars = [(watch, stack.enter_context(progress(watch.label, watch.total))) for watch in watches]
+        running = True
+        while running:
+            running = child.poll() is None
+            for watch, bar in bars:
+                watch.look()
+                bar.update(watch.done, watch.total)
+            if running:
+                time.sleep(POLL_SECONDS)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """See that the child and all its own children are gone: ask, wait, kill."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_SECONDS)
+
+
+def _outcome(code: int, result: Path, log: Path) -> dict[str, Any]:
+    """What the result file says counts, whatever the exit code: under torchrun the code is torchrun's own."""
+    found: dict[str, Any] = read_json(result) if result.exists() else {}
+    if found.get("ok"):
+        return dict(found["info"])
+    if found:
+        raise UserError(found["problem"], found["fix"])
+    if code == DISK_FULL:
+        raise UserError(**NO_ROOM)
+    ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    raise StageError(f"the child process ended with {ended}: {_last_line(log)} (see {log})")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"

@@ -1,0 +1,44 @@
+"""The plan of `srlm iterate --dry-run` as a table."""
+
+import shutil
+
+from rich.table import Table
+
+from srlm.console import out, safe, say
+from srlm.loop.plan import disk_use, make_plan
+from srlm.run.folder import Run
+
+
+def show_plan(run: Run, n: int, redo: str | None) -> None:
+    """Print each stage with its state and reason, and the estimates; changes nothing."""
+    again = {stage.name for stage in run.made_from(redo)} if redo else set()
+    planned = make_plan(run, n)
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "state", "why", "tokens to generate", "seconds (as last time)"):
+        table.add_column(column)
+    for item in planned:
+        state, why = ("redo", "the old files are kept aside") if item.stage.name in again else (item.state, item.why)
+        tokens = ("at most " if item.bound and item.tokens else "") + _number(item.tokens)
+        table.add_row(item.stage.name, state, safe(why), tokens, _number(item.seconds))
+    out().print(table)
+    known = [item.seconds for item in planned if item.seconds is not None]
+    unknown = sum(item.seconds is None for item in planned)
+    spent = f"{sum(known):.0f} s" if any(known) or not unknown else "unknown"
+    rest = f"; of {unknown} stages nothing is known, since none like them has run here" if unknown else ""
+    say(f"Time: {spent}{rest}.")
+    free, size = shutil.disk_usage(run.root).free, disk_use(run)
+    if size is None:
+        say(f"Disk: {_gib(free)} are free; the size of {run.config.model.path} is not known here.")
+        return
+    need = sum(item.disk for item in planned)
+    peak = need and need + size[1]
+    short = " THIS IS TOO LITTLE." if peak > free else ""
+    say(f"Disk: {_gib(need)} of new weights, {_gib(peak)} at the most while training; {_gib(free)} are free.{short}")
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}" if value else ""

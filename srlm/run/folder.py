@@ -1,0 +1,333 @@
+"""The run folder: its paths, its record (run.json), its lock, and which stage is owed, done or stale.
+
+A stage is the unit that is done once: `M1/train`, `M1/eval`, `M1/aift`, `M1/pairs`, `baseline/judge`.
+Its digest covers the settings that it reads and the digests of its inputs; its `done` mark is written after its files.
+A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from srlm.config import DEFAULTS, flat, load_config
+from srlm.errors import UserError
+from srlm.judge.prompts import Templates
+from srlm.run.stages import BASELINE, Stage, baseline_stages, model_number, opponents, stages_of
+from srlm.settings import FORMAT, Config
+from srlm.store import digest, file_digest, read_json, write_json
+
+SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
+MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
+State = Literal["done", "partial", "owed", "stale"]
+Status = Literal["running", "done", "failed", "interrupted"]
+
+
+class StageRecord(BaseModel):
+    """What run.json keeps of a stage: status, times, what it was made from and how it was launched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status
+    digest: str
+    settings: dict[str, Any]  # the settings it read, dotted
+    inputs: dict[str, str]  # input -> digest
+    started: str
+    seconds: float = 0.0  # over all attempts
+    attempts: int = 1
+    info: dict[str, Any] = {}  # what the stage reports: how it was launched, the reference model, counts, seconds
+
+
+class RunRecord(BaseModel):
+    """run.json: what made this run, and the record of each stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    created: str
+    versions: dict[str, str]
+    arguments: dict[str, Any]  # of `srlm init`
+    seed_digests: dict[str, str]  # seed file -> digest as split at init
+    settings: dict[str, Any]  # all settings as last accepted, dotted
+    changes: list[dict[str, Any]] = []  # accepted changes of settings
+    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with
+    stages: dict[str, StageRecord] = {}
+
+
+class Run:
+    """An existing run folder, opened. Raises UserError where there is none or it is broken."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.load()
+
+    def load(self) -> None:
+        """Read config.toml and run.json (again: another process may have written them before this one got the lock)."""
+        root = self.root
+        if not (root / "run.json").is_file():
+            raise UserError(f"{root}: no run folder", "make one with `srlm init`, or name it with --run")
+        self.config: Config = load_config(root / "config.toml")
+        found = read_json(root / "run.json")
+        if found.get("format", 0) > FORMAT:
+            raise UserError(f"{root}: run folder of format {found['format']}, this srlm knows {FORMAT}", "upgrade srlm")
+        try:
+            self.record = RunRecord.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{root}/run.json: {where}: {first['msg']}", "restore the file") from None
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The run's own copy of the prompt templates."""
+        settings = self.config.judge
+        return Templates(self.root / "prompts", settings.rubric, settings.pairwise_rubric)
+
+    def folder(self, t: int) -> Path:
+        """M_t's folder."""
+        return self.root / f"M{t}"
+
+    def aift(self, t: int) -> Path:
+        """The folder of what M_t made to train M_{t+1}."""
+        return self.folder(t) / "aift"
+
+    def model(self, t: int) -> str:
+        """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights."""
+        return str(self.folder(t) / "model") if t else self.config.model.path
+
+    def seed(self, name: str) -> Path:
+        """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts."""
+        return self.root / "seed" / f"{name}.jsonl"
+
+    @property
+    def baseline(self) -> Path:
+        """The folder of the baseline and of the EFT that is built with it."""
+        return self.root / BASELINE
+
+    @property
+    def builds_eft(self) -> bool:
+        """Whether the run was made from ranked responses, from which it first builds its EFT."""
+        return "ranked" in self.record.seed_digests
+
+    @property
+    def eft(self) -> Path:
+        """What M1 learns judging from: the EFT of the seed data, or the one that was built."""
+        return self.baseline / "eft.jsonl" if self.builds_eft else self.seed("eft")
+
+    def stages(self, n: int) -> list[Stage]:
+        """All stages that bring this run to M_n, in the order they are run."""
+        settings = self.config.eval
+        met = partial(opponents, pairwise=settings.mode == "pairwise") if settings.head_to_head else None
+        if not self.builds_eft:
+            return stages_of(n, pairs=self.config.pairs, opponents=met)
+        before = len(stages_of(0))
+        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs, met)
+        building = baseline_stages(self.config.baseline.train) if n else []
+        return [*stages[:before], *building, *stages[before:]]
+
+    def log(self, name: str) -> Path:
+        """The log file of a child process; the folder is made."""
+        (self.root / "logs").mkdir(exist_ok=True)
+        return self.root / "logs" / f"{name}.log"
+
+    @property
+    def last(self) -> int:
+        """The number of the model after the last one that has a recorded stage."""
+        return 1 + max((model_number(name) for name in self.record.stages), default=0)
+
+    # --- which stage is owed -------------------------------------------------------------------------------------
+
+    def settings_of(self, stage: Stage) -> dict[str, Any]:
+        """The settings that the stage's digest covers, dotted."""
+        values = flat(self.config, knobs=False)
+        return {
+            key: value for key, value in values.items() if key in stage.settings or key.split(".")[0] in stage.settings
+        }
+
+    def inputs_of(self, stage: Stage) -> dict[str, str]:
+        """Digest of each input: another stage's, a seed file's, a template's, or that of the file of instructions."""
+        result = {}
+        for name in stage.inputs:
+            kind, _, rest = name.partition("/")
+            if kind == "seed":
+                result[name] = file_digest(self.seed(rest))
+            elif name == "prompts/pairwise":
+                if self.config.judge.mode == "pairwise":
+                    result[name] = self.templates.pairwise.digest
+            elif name == "prompts/versus":
+                compares = self.config.eval.mode == "pairwise"
+                result[name] = self.templates.pairwise.digest if compares else self.templates.rubric.digest
+            elif kind == "prompts":
+                result[name] = self.templates.digests()[rest]
+            elif kind == "instructions":  # a file of the user's; the current model and a fixed one need no digest
+                source = self.config.instructions
+                result[name] = file_digest(Path(source.path)) if source.source == "file" else source.source
+            else:
+                record = self.record.stages.get(name)
+                result[name] = record.digest if record else "owed"
+        return result
+
+    def state(self, stage: Stage) -> tuple[State, str]:
+        """done, partial, owed or stale; and why, in words."""
+        record = self.record.stages.get(stage.name)
+        if record is None:
+            return "owed", "not begun"
+        if record.status != "done" and stage.part in MADE_AT_ONCE:
+            return "owed", record.status
+        if differs := self._difference(stage, record):
+            return "stale", differs
+        if record.status != "done":
+            return "partial", f"{record.status}, to be continued"
+        missing = [path for path in stage.outputs[:1] if not (self.root / path).exists()]
+        return ("stale", f"{missing[0]} is gone") if missing else ("done", "")
+
+    def _difference(self, stage: Stage, record: StageRecord) -> str:
+        """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
+        now, inputs = self.settings_of(stage), self.inputs_of(stage)
+        then = {key: DEFAULTS[key] for key in now if key in DEFAULTS} | record.settings  # it knew of no newer settings
+        found = [
+            f"{key} was {json.dumps(then.get(key))}, is {json.dumps(now.get(key))}"
+            for key in sorted({*now, *then})
+            if now.get(key) != then.get(key)
+        ]
+        found += [f"{name} changed" for name, value in inputs.items() if record.inputs.get(name) != value]
+        return "; ".join(found)
+
+    # --- recording -----------------------------------------------------------------------------------------------
+
+    def begin(self, stage: Stage) -> None:
+        """Record that the stage is being worked on."""
+        old = self.record.stages.get(stage.name)
+        settings, inputs = self.settings_of(stage), self.inputs_of(stage)
+        self.record.stages[stage.name] = StageRecord(
+            status="running",
+            digest=digest(settings, inputs),
+            settings=settings,
+            inputs=inputs,
+            started=old.started if old else now(),
+            seconds=old.seconds if old else 0.0,
+            attempts=old.attempts + 1 if old else 1,
+        )
+        self.save()
+
+    def end(self, stage: Stage, status: Status, seconds: float, info: dict[str, Any]) -> None:
+        """Record how the stage ended and what it reports; its files are in place before a `done`."""
+        record = self.record.stages[stage.name]
+        record.status = status
+        record.seconds = round(record.seconds + seconds, 2)
+        record.info |= info
+        self.save()
+
+    def accept_changes(self) -> list[dict[str, Any]]:
+        """Record settings that changed since last time (called when no finished stage is stale); return them."""
+        old, new = DEFAULTS | self.record.settings, flat(self.config)
+        changed = [
+            {"time": now(), "key": key, "was": old.get(key), "is": new.get(key)}
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+        if changed:
+            self.record.changes += changed
+            self.record.settings = new
+            self.save()
+        return changed
+
+    def accepts(self, model: str, findings: Sequence[Any], now_accepted: bool) -> bool:
+        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded.
+
+        Pairs go by content and findings by their figures: made anew by the same settings, they may be others.
+        """
+        pairs = file_digest(self.aift(model_number(model)) / "pairs.jsonl")
+        saw = [str(finding) for finding in findings]
+        if any(old["pairs"] == pairs and {*saw} <= {*old["findings"]} for old in self.record.accepted):
+            return True
+        if now_accepted:
+            checks = sorted({finding.check for finding in findings})
+            entry = {"time": now(), "model": model, "pairs": pairs, "checks": checks, "findings": saw}
+            self.record.accepted.append(entry)
+            self.save()
+        return now_accepted
+
+    def made_from(self, target: str) -> list[Stage]:
+        """A stage ("M1/aift"; a model, "M2", means its training) and all stages that were made from it.
+
+        "stale" means every stale stage. Raises UserError when the run has no such stage.
+        """
+        if target == "stale":
+            stale = [stage.name for stage in self.stages(self.last) if self.state(stage)[0] == "stale"]
+            made = {stage.name for name in stale for stage in self.made_from(name)}
+            return [stage for stage in self.stages(self.last) if stage.name in made]
+        name = target if "/" in target else f"{target}/train"
+        if name not in self.record.stages:
+            raise UserError(
+                f"--redo {target}: there is no {name} in {self.root}", f"made: {', '.join(self.record.stages)}"
+            )
+        names, result = {name}, []
+        for stage in self.stages(self.last):
+            if stage.name == name or names & set(stage.inputs):
+                names.add(stage.name)
+                result.append(stage)
+        return result
+
+    def set_aside(self, target: str) -> Path:
+        """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages."""
+        stages = self.made_from(target)
+        gone = {stage.name for stage in stages}
+        aside = self.root / "set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
+        aside.mkdir(parents=True)
+        kept = {key: self.record.stages.pop(key).model_dump() for key in list(self.record.stages) if key in gone}
+        write_json(aside / "stages.json", kept)
+        for stage in stages:
+            for path in stage.outputs:
+                if (self.root / path).exists():
+                    (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(self.root / path, aside / path)
+        # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
+        self.save()
+        return aside
+
+    def save(self) -> None:
+        """Replace run.json."""
+        write_json(self.root / "run.json", self.record.model_dump(mode="json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Hold the run for this process; yields the lock's file descriptor, which children inherit.
+
+        The kernel lets go of it when the last holder ends, however it ends. Raises UserError while another holds it.
+        """
+        file = os.open(self.root / "run.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                owner = os.pread(file, 100, 0).decode(errors="replace").strip() or "unknown"
+                raise UserError(f"{self.root} is in use by process {owner}", "wait for it or stop it first") from None
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            yield file
+        finally:
+            os.close(file)
+
+
+def now() -> str:
+    """The time in UTC, as run.json writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def find_run(named: Path | None, runs: Path = Path("runs")) -> tuple[Run, str]:
+    """The named run, else the only or the latest one under `runs`; and how it was chosen, in words."""
+    if named is not None:
+        return Run(named), "as named"
+    found = sorted(runs.glob("[!.]*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"no run under {runs}/", "make one with `srlm init`, or name it with --run")
+    return Run(found[-1].parent), "the only run" if len(found) == 1 else f"the latest of {len(found)} runs"
