@@ -114,6 +114,7 @@ class InstructionSettings(Sampled):
         "self", description='Who writes them: the current model ("self"), a fixed "model", or a "file".'
     )
     path: str = Field("", description="The fixed model, or the JSONL file of prompts, that `source` names.")
+    endpoint: str = Field("", description='OpenAI-compatible server of the fixed model; "": it is loaded here.')
     count: int = Field(1000, ge=1, description="New instructions per iteration.")
     few_shot_ift: int = Field(6, ge=1, description="Examples from IFT in each request.")
     few_shot_generated: int = Field(2, ge=0, description="Examples from this iteration's earlier rounds.")
@@ -131,6 +132,12 @@ class InstructionSettings(Sampled):
     temperature: float = Field(0.6, ge=0, description="Sampling temperature.")
     max_tokens: int = Field(256, ge=1, description="Longest instruction in tokens.")
 
+    @model_validator(mode="after")
+    def _endpoint_of_a_model(self) -> "InstructionSettings":
+        if self.endpoint and self.source != "model":
+            raise ValueError('instructions.endpoint needs instructions.source = "model", and path, its name there')
+        return self
+
 
 class RolloutSettings(Sampled):
     """Candidate answers to the new instructions."""
@@ -139,6 +146,9 @@ class RolloutSettings(Sampled):
     max_in_flight: int = knob(
         64, "Instructions (or evaluation rows) worked on at once: what a crash can make you do again.", ge=1
     )
+
+
+SCORED_BY = ("temperature", "top_p", "max_tokens", "mode", "samples", "justify")  # of [judge]: what decides a score
 
 
 class JudgeSettings(Sampled):
@@ -155,6 +165,24 @@ class JudgeSettings(Sampled):
         description="Rubric of scores: at init a file or a shipped name; then a file in the run's prompts/.",
     )
     pairwise_rubric: str = Field("pairwise.txt", description="Rubric of mode pairwise; named like `rubric`.")
+    endpoint: str = Field("", description='OpenAI-compatible server that judges in the place of M_t; "": M_t itself.')
+    model: str = Field("", description="Name of the judge at that server.")
+
+    @model_validator(mode="after")
+    def _endpoint_with_a_name(self) -> "JudgeSettings":
+        if bool(self.endpoint) != bool(self.model):
+            raise ValueError("judge.endpoint and judge.model (the model's name there) go together")
+        return self
+
+    @property
+    def compares(self) -> bool:
+        """Whether the mode shows the judge two responses at once."""
+        return self.mode == "pairwise"
+
+    @property
+    def fine(self) -> bool:
+        """Whether single scores lie between the steps of the scale."""
+        return self.mode == "expected"
 
 
 class PairSettings(Settings):
@@ -363,6 +391,8 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _scores_to_compare(self) -> "Config":
-        if self.pairs.anchor != "off" and self.judge.mode == "pairwise":
+        if self.pairs.anchor != "off" and self.judge.compares:
             raise ValueError("pairs.anchor compares scores, and judge.mode pairwise gives shares of wins")
+        if self.pairs.consistency != "off" and self.judge.endpoint:
+            raise ValueError("pairs.consistency compares two judges, and at judge.endpoint it is always the same one")
         return self

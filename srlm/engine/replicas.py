@@ -23,18 +23,12 @@ from srlm.records import Messages
 
 
 @contextmanager
-def load_engine(
-    model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int, replicas: int
-) -> Iterator[Engine]:
-    """The model in one engine of this process, or in `replicas` of their own, for the length of a `with` block.
+def replicas(arguments: tuple[Any, ...], count: int) -> Iterator[Engine]:
+    """`count` engines, each a VllmEngine with these arguments in a process of its own, for the length of a block.
 
-    Raises UserError as VllmEngine does. Enter it outside the event loop that uses the engine.
+    Raises UserError as VllmEngine does.
     """
-    arguments = (model, revision, max_length, extra, seed)
-    if replicas == 1:
-        yield VllmEngine(*arguments)
-        return
-    workers = [_Worker(arguments, share) for share in shares_of_devices(replicas)]
+    workers = [_Worker(arguments, share) for share in shares_of_devices(count)]
     try:
         for worker in workers:  # they load side by side
             worker.wait_until_loaded()
@@ -44,20 +38,20 @@ def load_engine(
             worker.close()
 
 
-def shares_of_devices(replicas: int) -> list[dict[str, str]]:
+def shares_of_devices(count: int) -> list[dict[str, str]]:
     """The environment that gives each replica its share of the GPUs, or of the CPU's cores where there is none.
 
     Raises UserError where the GPUs cannot be shared out evenly.
     """
-    count = gpu_count()
-    if not count:
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // replicas))
-        return [{"OMP_NUM_THREADS": threads}] * replicas
-    if count % replicas:
-        raise UserError(f"engine.replicas = {replicas} cannot share {count} GPUs evenly", "choose a divisor")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-    devices, size = visible.split(","), count // replicas
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[i * size : (i + 1) * size])} for i in range(replicas)]
+    gpus = gpu_count()
+    if not gpus:
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // count))
+        return [{"OMP_NUM_THREADS": threads}] * count
+    if gpus % count:
+        raise UserError(f"engine.replicas = {count} cannot share {gpus} GPUs evenly", "choose a divisor")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    devices, size = visible.split(","), gpus // count
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[i * size : (i + 1) * size])} for i in range(count)]
 
 
 def gpu_count() -> int:

@@ -11,19 +11,17 @@ from srlm.engine import Engine
 from srlm.generate.canaries import canary_rows
 from srlm.generate.rollout import answer, roll_out
 from srlm.grader import checked_marks, load_grader
-from srlm.judge.judge import make_judge
-from srlm.judge.prompts import Templates
+from srlm.judge.judge import Judge
 from srlm.records import AnswerEval, CanaryEval, CanaryRow, JudgeEval, Judgement, PromptRow, RatedRow
 from srlm.settings import Config
 from srlm.store import seed_of
 
 
 class Evaluator:
-    """Evaluates one model: each item (a prompt or a rated response) becomes one row."""
+    """Evaluates one model (`engine`) before one judge: each item (a prompt or a rated response) becomes one row."""
 
-    def __init__(self, engine: Engine, templates: Templates, config: Config, held_out: Iterable[RatedRow] = ()) -> None:
-        self._engine, self._config = engine, config
-        self._judge = make_judge(engine, templates, config.judge)
+    def __init__(self, engine: Engine, judge: Judge, config: Config, held_out: Iterable[RatedRow] = ()) -> None:
+        self._engine, self._judge, self._config = engine, judge, config
         self._grader = load_grader(config.eval.grader)
         self._groups: dict[str, list[RatedRow]] = defaultdict(list)
         for row in held_out:
@@ -44,7 +42,7 @@ class Evaluator:
 
     async def _canary(self, item: CanaryRow) -> CanaryEval:
         seed = seed_of(self._seed, item.id, "judge")
-        if self._config.judge.mode == "pairwise":
+        if self._judge.settings.compares:
             judgements = await self._against_answers(item, seed)
         else:
             judgements = await self._judge.score(item.messages, item.response, seed)
@@ -69,7 +67,7 @@ class Evaluator:
         return AnswerEval(rollout=rollout, truth=truth)
 
     async def _judged(self, item: RatedRow) -> JudgeEval:
-        if self._config.judge.mode == "pairwise":
+        if self._judge.settings.compares:
             judgements = (await self._in_its_group(item))[item.id]
         else:
             judgements = await self._judge.score(item.messages, item.response, seed_of(self._seed, item.id, "judge"))

@@ -1,21 +1,22 @@
-"""What parent and child agree on where a model generates."""
+"""What parent and child agree on where a model writes: which parts of which iteration, and with which engines."""
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel
-
-Part = Literal["eval", "judge", "instructions", "aift", "past", "judge_past", "previous"]
+from srlm.engine.load import EngineSpec, local_weights
+from srlm.process.job import Job
 
 
-class GenerateJob(BaseModel):
-    """What the parent asks of the child."""
+class GenerateJob(Job):
+    """What the parent asks of the child: the rows of these `parts` that are missing (see `parts.PARTS`)."""
 
     run: Path
     t: int  # the iteration whose rows are made
-    model: str
-    revision: str | None
-    parts: list[Part]  # "aift" rolls out the instructions, and writes them first unless another source did
-    result: Path
-    prompts: Path | None = None  # without parts: one answer to each of these prompts, into `answers`
-    answers: Path | None = None
+    parts: list[str]
+    engine: EngineSpec  # writes
+    judge: EngineSpec | None = None  # judges; None: the engine that writes does
+    folder: Path | None = None  # of part "answers": where prompts.jsonl lies and answers.jsonl is made
+
+    @property
+    def weights(self) -> str:
+        """See `Job.weights`."""
+        return local_weights(self.engine)

@@ -4,12 +4,15 @@ Three modes (`judge.mode`), each giving a list of judgements whose mean is the r
 - sampled: K replies with justification and score, as in the paper;
 - expected: the model's own probabilities of all scores at the place where it would write one, and their mean;
 - pairwise: the response against each other one, in both orders; a win is the scale's top, a loss its bottom.
+
+To add a mode: its name in `settings.JudgeSettings` (with what it means there for `compares` and `fine`), and a
+function below with its row in SCORING or COMPARING.
 """
 
 import asyncio
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 
 from srlm.engine import Engine, Sample, Sampling
 from srlm.errors import UserError
@@ -30,12 +33,12 @@ class Judge:
     """
 
     def __init__(self, engine: Engine, rubric: Rubric, settings: JudgeSettings, scale: Scale | None = None) -> None:
-        if (rubric.kind == "pairwise") != (settings.mode == "pairwise"):
+        if (rubric.kind == "pairwise") != settings.compares:
             fix = "a pairwise one has {response_a} and {response_b}, a scored one {response}"
             raise UserError(f"{rubric.path}: a {rubric.kind} rubric cannot judge in mode {settings.mode}", fix)
         self.rubric, self.scale = rubric, scale or rubric.scale
-        self._engine, self._settings = engine, settings
-        self._sampling = Sampling(settings.samples, settings.temperature, settings.top_p, settings.max_tokens)
+        self.engine, self.settings = engine, settings
+        self.sampling = Sampling(settings.samples, settings.temperature, settings.top_p, settings.max_tokens)
 
     async def score(
         self, messages: Messages, response: str, seed: int, reference: str | None = None
@@ -45,23 +48,15 @@ class Judge:
 
     async def ask(self, prompt: Messages, seed: int) -> list[Judgement]:
         """The judgements that a ready prompt gets: K, or a single one where nothing is sampled."""
-        if self._settings.mode == "expected" and not self._settings.justify:
-            return [await self._expected(prompt, Sample("", 0, "stop"))]
-        samples = await self._engine.sample(prompt, self._sampling, seed)
-        if self._settings.mode == "expected":
-            return await asyncio.gather(*(self._expected(prompt, sample) for sample in samples))
-        return [self._sampled(sample) for sample in samples]
+        return await SCORING[self.settings.mode](self, prompt, seed)
 
     async def compare(
         self, messages: Messages, response_a: str, response_b: str, seed: int, reference: str | None = None
     ) -> list[Comparison]:
-        """K comparisons of two responses, each in both orders. Which is called a or b has no influence."""
+        """Comparisons of two responses, each in both orders. Which is called a or b has no influence."""
         first = self._filled(messages, (response_a, response_b), seed, reference)
         second = self._filled(messages, (response_b, response_a), seed, reference)
-        forward, backward = await asyncio.gather(
-            self._engine.sample(first, self._sampling, seed), self._engine.sample(second, self._sampling, seed)
-        )
-        return [_comparison(one, other) for one, other in zip(forward, backward, strict=True)]
+        return await COMPARING[self.settings.mode](self, first, second, seed)
 
     async def all(
         self, messages: Messages, responses: list[str], seeds: list[int], reference: str | None = None
@@ -71,7 +66,7 @@ class Judge:
         In mode pairwise a round robin: each comparison is a judgement of both responses (see `Judgement.against`), so
         that the mean is the scale's bottom plus the share of wins, ties counted half, times the scale's width.
         """
-        if self._settings.mode != "pairwise":
+        if not self.settings.compares:
             given = zip(responses, seeds, strict=True)
             return await asyncio.gather(*(self.score(messages, text, seed, reference) for text, seed in given))
         pairs = list(itertools.combinations(range(len(responses)), 2))
@@ -104,61 +99,93 @@ class Judge:
         )
 
     def _filled(self, messages: Messages, responses: tuple[str, ...], seed: int, reference: str | None) -> Messages:
-        return self.rubric.fill(messages, responses, reference=reference, seed=seed, controls=self._engine.controls)
-
-    def _sampled(self, sample: Sample) -> Judgement:
-        found = read_score(sample.text, self.scale)
-        stopped = sample.finish == "stop"
-        return Judgement(
-            text=sample.text,
-            score=found.score if stopped else None,
-            finish=sample.finish,
-            tokens=sample.tokens,
-            flags=["conflict"] if found.conflict and stopped else [],
-        )
-
-    async def _expected(self, prompt: Messages, sample: Sample) -> Judgement:
-        """The mean score at the place where the reply has its score, or, where it has none, behind it and a cue."""
-        sampled = self._sampled(sample)
-        if sample.finish != "stop":
-            return sampled
-        prefix, space = self._before_score(sample.text)
-        scores = range(self.scale.low, self.scale.high + 1)
-        logs = await self._engine.choices(prompt, prefix, [f"{space}{score}" for score in scores])
-        if logs is None:
-            return sampled.model_copy(update={"score": None, "finish": "overlong"})
-        likely = [math.exp(log) for log in logs]
-        total = math.fsum(likely)
-        if math.isnan(total):  # a broken model: no score, and nothing that a row could not hold
-            return sampled.model_copy(update={"score": None})
-        outside = max(0.0, 1 - total)
-        shares = [value / total for value in likely] if total else None
-        return sampled.model_copy(
-            update={
-                "score": _mean_score(scores, shares) if shares else None,
-                "probabilities": [round(share, 6) for share in shares] if shares else None,
-                "outside": round(outside, 6),
-                "flags": sampled.flags + (["outside"] if outside > MOSTLY_OUTSIDE else []),
-            }
-        )
-
-    def _before_score(self, reply: str) -> tuple[str, str]:
-        """The reply up to its score, and the white space in front of the number."""
-        at = read_score(reply, self.scale).at
-        if at is None:
-            return f"{reply}\n{self.rubric.cue}".lstrip(), " "
-        prefix = reply[:at].rstrip()
-        return prefix, reply[len(prefix) : at]
+        return self.rubric.fill(messages, responses, reference=reference, seed=seed, controls=self.engine.controls)
 
 
 def make_judge(engine: Engine, templates: Templates, settings: JudgeSettings) -> Judge:
     """The judge of a run, with the rubric that its mode needs; scores lie on the scale of the scored rubric."""
-    rubric = templates.pairwise if settings.mode == "pairwise" else templates.rubric
+    rubric = templates.pairwise if settings.compares else templates.rubric
     return Judge(engine, rubric, settings, templates.rubric.scale)
 
 
-def _mean_score(scores: Iterable[int], shares: list[float]) -> float:
-    return math.fsum(score * share for score, share in zip(scores, shares, strict=True))
+# --- the modes that score one response ----------------------------------------------------------------------------
+
+
+async def _sampled(judge: Judge, prompt: Messages, seed: int) -> list[Judgement]:
+    """K replies with justification and score, as in the paper."""
+    return [_read(judge, sample) for sample in await judge.engine.sample(prompt, judge.sampling, seed)]
+
+
+async def _expected(judge: Judge, prompt: Messages, seed: int) -> list[Judgement]:
+    """K justifications, or none, each with the model's probabilities of all scores behind it."""
+    if not judge.settings.justify:
+        return [await _expected_behind(judge, prompt, Sample("", 0, "stop"))]
+    samples = await judge.engine.sample(prompt, judge.sampling, seed)
+    return await asyncio.gather(*(_expected_behind(judge, prompt, sample) for sample in samples))
+
+
+def _read(judge: Judge, sample: Sample) -> Judgement:
+    found = read_score(sample.text, judge.scale)
+    stopped = sample.finish == "stop"
+    return Judgement(
+        text=sample.text,
+        score=found.score if stopped else None,
+        finish=sample.finish,
+        tokens=sample.tokens,
+        flags=["conflict"] if found.conflict and stopped else [],
+    )
+
+
+async def _expected_behind(judge: Judge, prompt: Messages, sample: Sample) -> Judgement:
+    """The mean score at the place where the reply has its score, or, where it has none, behind it and a cue."""
+    sampled = _read(judge, sample)
+    if sample.finish != "stop":
+        return sampled
+    prefix, space = _before_score(judge, sample.text)
+    scores = range(judge.scale.low, judge.scale.high + 1)
+    logs = await judge.engine.choices(prompt, prefix, [f"{space}{score}" for score in scores])
+    if logs is None:
+        return sampled.model_copy(update={"score": None, "finish": "overlong"})
+    likely = [math.exp(log) for log in logs]
+    total = math.fsum(likely)
+    if math.isnan(total):  # a broken model: no score, and nothing that a row could not hold
+        return sampled.model_copy(update={"score": None})
+    outside = max(0.0, 1 - total)
+    shares = [value / total for value in likely] if total else None
+    return sampled.model_copy(
+        update={
+            "score": math.fsum(s * share for s, share in zip(scores, shares, strict=True)) if shares else None,
+            "probabilities": [round(share, 6) for share in shares] if shares else None,
+            "outside": round(outside, 6),
+            "flags": sampled.flags + (["outside"] if outside > MOSTLY_OUTSIDE else []),
+        }
+    )
+
+
+def _before_score(judge: Judge, reply: str) -> tuple[str, str]:
+    """The reply up to its score, and the white space in front of the number."""
+    at = read_score(reply, judge.scale).at
+    if at is None:
+        return f"{reply}\n{judge.rubric.cue}".lstrip(), " "
+    prefix = reply[:at].rstrip()
+    return prefix, reply[len(prefix) : at]
+
+
+SCORING: dict[str, Callable[[Judge, Messages, int], Awaitable[list[Judgement]]]] = {
+    "sampled": _sampled,
+    "expected": _expected,
+}
+
+
+# --- the modes that compare two -----------------------------------------------------------------------------------
+
+
+async def _pairwise(judge: Judge, first: Messages, second: Messages, seed: int) -> list[Comparison]:
+    """K replies with a verdict to each of the two prompts; `second` has the responses the other way round."""
+    forward, backward = await asyncio.gather(
+        judge.engine.sample(first, judge.sampling, seed), judge.engine.sample(second, judge.sampling, seed)
+    )
+    return [_comparison(one, other) for one, other in zip(forward, backward, strict=True)]
 
 
 def _comparison(forward: Sample, backward: Sample) -> Comparison:
@@ -177,3 +204,6 @@ def _comparison(forward: Sample, backward: Sample) -> Comparison:
         tokens=(forward.tokens, backward.tokens),
         flags=flags + (["order"] if known and one != other else []),
     )
+
+
+COMPARING: dict[str, Callable[[Judge, Messages, Messages, int], Awaitable[list[Comparison]]]] = {"pairwise": _pairwise}

@@ -8,59 +8,36 @@ The same child for both kinds of engine: the parent stays free of torch, and Ctr
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Self
 
 from srlm.engine import Engine
+from srlm.engine.load import load_engine
 from srlm.generate.rollout import work_on
 from srlm.judge.judge import Judge
 from srlm.judge.neutral import neutralise
 from srlm.judge.parse import DEFAULT_SCALE
 from srlm.judge.rubric import Rubric, load_rubric
 from srlm.judge_file.columns import Item, item_of
-from srlm.judge_file.job import Endpoint, Judged, JudgeJob, LocalModel
-from srlm.process.child import die_with_parent, run_job, set_environment
+from srlm.judge_file.job import Judged, JudgeJob
+from srlm.process.child import main
 from srlm.records import Judgement
 from srlm.seed.files import RawRow, stream_table
 from srlm.store import Appender, read_rows, seed_of
 
-LONGEST = 8192  # tokens of context for a model whose own is longer: more only costs memory, unless the user says so
 FLUSH_SECONDS = 0.1
-IN_FLIGHT = 256  # rows at a local engine: its batch is full, and what a crash makes you do again is small
-
-
-def main(path: str) -> int:
-    """Do the job in the file; returns the exit code."""
-    job = JudgeJob.model_validate_json(Path(path).read_bytes())
-    set_environment(job.engine.model)
-    return run_job(lambda: judge(job), job.result)
 
 
 def judge(job: JudgeJob) -> dict[str, Any]:
-    """Judge the rows that are owed; returns how many rows the work file has."""
-    if isinstance(job.engine, LocalModel):
-        engine: Any = load(job.engine, job.seed)
-        return asyncio.run(judge_rows(job, engine, IN_FLIGHT))
-    return asyncio.run(_remote(job, job.engine))
+    """Judge the rows that are owed; returns how many were judged before."""
+
+    async def on_one_engine() -> dict[str, Any]:
+        async with load_engine(job.engine) as engine:
+            return await judge_rows(job, engine)
+
+    return asyncio.run(on_one_engine())
 
 
-def load(model: LocalModel, seed: int) -> Engine:
-    """The model in vLLM. Raises UserError for what is no usable model."""
-    from srlm.engine.vllm import VllmEngine
-    from srlm.model.check import check_model
-
-    length = model.max_length or min(check_model(model.model, model.revision).context or LONGEST, LONGEST)
-    return VllmEngine(model.model, model.revision, length, dict(model.arguments), seed)
-
-
-async def _remote(job: JudgeJob, endpoint: Endpoint) -> dict[str, Any]:
-    from srlm.engine.server import ServerEngine
-
-    async with ServerEngine(endpoint.url, endpoint.model, endpoint.concurrency, endpoint.timeout) as engine:
-        return await judge_rows(job, engine, endpoint.concurrency)
-
-
-async def judge_rows(job: JudgeJob, engine: Engine, in_flight: int) -> dict[str, Any]:
+async def judge_rows(job: JudgeJob, engine: Engine) -> dict[str, Any]:
     """Append the missing rows to the work file as they are finished, in any order."""
     rubric = load_rubric(job.rubric) if job.rubric else _no_rubric(job)
     judge = Judge(engine, rubric, job.settings)
@@ -81,7 +58,7 @@ async def judge_rows(job: JudgeJob, engine: Engine, in_flight: int) -> dict[str,
         return Judged(row=row.number, judgements=judgements)
 
     with Appender(job.rows) as file, Together(file) as together:
-        await work_on(owed(), work, asyncio.Semaphore(in_flight), together)
+        await work_on(owed(), work, asyncio.Semaphore(job.engine.in_flight), together)
     return {"before": len(done)}
 
 
@@ -137,5 +114,4 @@ async def _ask_whole(judge: Judge, engine: Engine, item: Item, seed: int) -> lis
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(JudgeJob, judge))

@@ -4,8 +4,6 @@ Beside the output lies a work folder, `.NAME.work`, until the output is written:
 same command goes on from them. Another command on the same output is told what differs.
 """
 
-import fcntl
-import os
 import shutil
 import sys
 import tempfile
@@ -16,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from srlm.console import say
+from srlm.engine.load import weights_digest
 from srlm.errors import StageError, UserError
 from srlm.judge.parse import DEFAULT_SCALE, Scale
 from srlm.judge.rubric import load_rubric
 from srlm.judge_file.columns import Columns, guess, is_list, item_of
-from srlm.judge_file.job import JudgeJob, weights_digest
+from srlm.judge_file.job import JudgeJob
 from srlm.judge_file.output import Finished, Row, added_names, figures, line_of, suffix_of, write
 from srlm.judge_file.people import People, opinions
 from srlm.judge_file.request import STDIN, Request
 from srlm.judge_file.summary import Summary
 from srlm.process.launch import Watch, run_child
+from srlm.process.lock import locked
 from srlm.seed.files import stream_table
+from srlm.settings import SCORED_BY
 from srlm.store import file_digest, read_json, write_json
 
 
@@ -88,7 +89,7 @@ def _input_file(file: str) -> Iterator[Path]:
 def check(path: Path, request: Request) -> Input:
     """Read all of the input once: guess the columns, and find what is wrong with a row before a model is loaded."""
     found: Input | None = None
-    pairwise = request.config.judge.mode == "pairwise"
+    pairwise = request.config.judge.compares
     for row in stream_table(path):
         if found is None:
             found = Input(path, guess(request.columns, row))
@@ -112,17 +113,15 @@ def check(path: Path, request: Request) -> Input:
 def _judge(request: Request, found: Input, work: Path, out: Path | None) -> Summary:
     """Have the child judge what is owed, and write the output; without `out` it streams to stdout."""
     work.mkdir(parents=True, exist_ok=True)
-    with _locked(work) as lock:
+    with locked(work / "lock", str(work), "another command writes this output: wait for it") as lock:
         job = _job(request, found, work)
         _same_as_before(work, asked(request, found), job.rows)
-        write_json(work / "child.json", job.model_dump(mode="json"))
         finished = Finished(job.rows)
-        scale = Scale(0, 1) if request.config.judge.mode == "pairwise" else _scale(request)
-        summary = Summary(request.config.judge.mode, scale, People(found.columns, scale))
+        scale = Scale(0, 1) if request.config.judge.compares else _scale(request)
+        summary = Summary(request.config.judge, scale, People(found.columns, scale))
         stream = Stream(found, finished, summary) if out is None else None
         watch = stream or Watch("Judging", job.rows, found.count)
-        command = [sys.executable, "-P", "-m", "srlm.judge_file", str(work / "child.json")]
-        run_child(command, job.result, work / "child.log", [watch], lock)
+        run_child("srlm.judge_file", job, work / "child.log", [watch], lock)
         finished.look()
         if out is not None:
             columns = [*found.names, *found.added.values()]
@@ -146,7 +145,6 @@ def _job(request: Request, found: Input, work: Path) -> JudgeJob:
         scale=request.scale,
         seed=request.config.run.seed,
         rows=work / "rows.jsonl",
-        result=work / "child.result.json",
     )
 
 
@@ -156,8 +154,9 @@ def _scale(request: Request) -> Scale:
 
 def asked(request: Request, found: Input) -> dict[str, Any]:
     """What decides the scores: what a rerun must share to go on. Speed and time limits are no part of it."""
-    engine = request.engine.model_dump(exclude={"concurrency", "timeout", "arguments"})
-    settings = request.config.judge.model_dump(exclude={"rubric", "pairwise_rubric"})
+    # what newer versions added to either is named where it is used: a work folder of an earlier one goes on
+    engine = request.engine.model_dump(include={"url", "model", "revision", "max_length"})
+    settings = request.config.judge.model_dump(include=set(SCORED_BY))
     rubric = load_rubric(request.rubric).digest if request.rubric else None
     values: dict[str, Any] = {
         "input": file_digest(found.path),
@@ -180,20 +179,6 @@ def _same_as_before(work: Path, values: dict[str, Any], rows: Path) -> None:
         shown = ", ".join(f"{key}: {before.get(key)} then, {values.get(key)} now" for key in differ[:3])
         problem = f"{work} holds rows that another command judged ({shown})"
         raise UserError(problem, f"repeat that command, name another --out, or remove {work}")
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[int]:
-    """Hold the work folder for this process and its child. Raises UserError while another one does."""
-    file = os.open(work / "lock", os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{work} is in use", "another command writes this output: wait for it") from None
-        yield file
-    finally:
-        os.close(file)
 
 
 def judged_rows(found: Input, finished: Finished, summary: Summary) -> Iterator[Row | None]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from srlm.config import apply_overrides, load_config, load_recipe, parse_config
 from srlm.console import say
+from srlm.engine.load import Endpoint, EngineSpec, local_model
 from srlm.errors import UserError
 from srlm.judge.parse import Scale
 from srlm.judge.rubric import WIDEST, load_rubric
 from srlm.judge_file.columns import Columns
-from srlm.judge_file.job import Endpoint, LocalModel
 from srlm.packaged import PROMPTS
 from srlm.run.folder import Run, find_run
 from srlm.settings import Config
@@ -46,7 +46,7 @@ class Request:
     out: Path | None
     columns: Columns
     config: Config
-    engine: LocalModel | Endpoint
+    engine: EngineSpec
     rubric: Path | None
     scale: Scale | None
 
@@ -58,7 +58,7 @@ def resolve(options: Options) -> Request:
     rubric = None if options.columns.judge_prompt else _rubric(options, config, run)
     if rubric is not None:
         _check_rubric(rubric, options, config)
-    elif config.judge.mode == "pairwise" or options.rubric:
+    elif config.judge.compares or options.rubric:
         raise UserError("--judge-prompt with a rubric or mode pairwise", "the whole prompt is in the file already")
     return Request(
         file=options.file,
@@ -96,7 +96,7 @@ def _config(options: Options, run: Run | None) -> Config:
 
 def _rubric(options: Options, config: Config, run: Run | None) -> Path:
     """--rubric (a file, or the name of one that ships with srlm), else the run's, else the shipped one."""
-    setting = config.judge.pairwise_rubric if config.judge.mode == "pairwise" else config.judge.rubric
+    setting = config.judge.pairwise_rubric if config.judge.compares else config.judge.rubric
     if options.rubric is None:
         return (run.root / "prompts" if run is not None else PROMPTS) / setting
     named = Path(options.rubric).expanduser()
@@ -106,7 +106,7 @@ def _rubric(options: Options, config: Config, run: Run | None) -> Path:
 
 def _check_rubric(path: Path, options: Options, config: Config) -> None:
     rubric = load_rubric(path)
-    if (rubric.kind == "pairwise") != (config.judge.mode == "pairwise"):
+    if (rubric.kind == "pairwise") != config.judge.compares:
         fix = "use --mode pairwise" if rubric.kind == "pairwise" else "a pairwise one has {response_a}, {response_b}"
         raise UserError(f"{path}: a {rubric.kind} rubric cannot judge in mode {config.judge.mode}", fix)
     if rubric.needs_reference and not options.columns.reference:
@@ -126,21 +126,17 @@ def _scale(options: Options) -> Scale | None:
     return Scale(int(match[1]), int(match[2]))
 
 
-def _engine(options: Options, config: Config, run: Run | None) -> LocalModel | Endpoint:
+def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
     if options.endpoint:
         if not re.match(r"https?://[^/@]+(/|$)", options.endpoint):
             # what was typed is not repeated: it may hold a key
             raise UserError("--endpoint: no URL, or one with a name in it", "e.g. http://127.0.0.1:8000/v1")
         url, name = options.endpoint, str(options.model)
         return Endpoint(url=url, model=name, concurrency=options.concurrency, timeout=options.timeout)
-    model, length = (
-        str(options.model),
-        config.model.max_length if "max_length" in config.model.model_fields_set else None,
-    )
-    if run is not None:
-        model, length = _model_of(run, options.iteration), config.model.max_length
-    revision = config.model.revision if model == config.model.path else None
-    return LocalModel(model=model, revision=revision, max_length=length, arguments=config.engine.args)
+    spec = local_model(config, str(options.model) if run is None else _model_of(run, options.iteration))
+    if run is None and "max_length" not in config.model.model_fields_set:
+        return spec.model_copy(update={"max_length": None})
+    return spec
 
 
 def _model_of(run: Run, iteration: str | None) -> str:

@@ -10,6 +10,7 @@ from srlm.judge_file.columns import Item
 from srlm.judge_file.job import Judged
 from srlm.judge_file.people import People
 from srlm.seed.files import RawRow
+from srlm.settings import JudgeSettings
 
 WHY = {"stop": "no score in the reply", "length": "cut off by judge.max_tokens", "overlong": "prompt too long"}
 AGREEMENT = (
@@ -25,8 +26,8 @@ AGREEMENT = (
 class Summary:
     """Counts while rows go by; nothing of them is kept, but for what agreement with people needs."""
 
-    def __init__(self, mode: str, scale: Scale, people: People) -> None:
-        self._mode, self._scale, self._people = mode, scale, people
+    def __init__(self, settings: JudgeSettings, scale: Scale, people: People) -> None:
+        self._settings, self._scale, self._people = settings, scale, people
         self.rows = self.responses = self.scored = self.judgements = self.spreads = 0
         self.total = self.spread = 0.0
         self.histogram: Counter[float] = Counter()
@@ -42,7 +43,7 @@ class Summary:
             valid = [found.score for found in judgements if found.score is not None]
             self.missing.update(WHY.get(found.finish, found.finish) for found in judgements if found.score is None)
             self.flags.update(flag for found in judgements for flag in found.flags)
-            self.histogram.update(round(score, None if self._mode == "expected" else 2) for score in valid)
+            self.histogram.update(round(score, None if self._settings.fine else 2) for score in valid)
             if valid:
                 self.scored += 1
                 self.total += statistics.fmean(valid)
@@ -64,7 +65,7 @@ class Summary:
             lines.append(("mean spread (standard deviation)", f"{self.spread / self.spreads:.3f}"))
         shown = ", ".join(f"{score:g}: {count}" for score, count in sorted(self.histogram.items()))
         lines.append(("judgements by score", shown or "none"))
-        if self._mode == "pairwise" and known:
+        if self._settings.compares and known:
             lines.append(("same verdict in both orders", _of(known - self.flags["order"], known)))
         flags = {flag: count for flag, count in self.flags.items() if flag != "order"}
         lines += [(f"flagged: {flag}", f"{count}") for flag, count in sorted(flags.items())]

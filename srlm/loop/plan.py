@@ -6,8 +6,8 @@ from typing import Any
 
 from srlm.config import flat
 from srlm.errors import UserError
-from srlm.generate.canaries import NAMES
-from srlm.records import EvalRow, PromptRow, RatedRow, Rollout
+from srlm.generate.parts import PARTS, Lengths
+from srlm.records import EvalRow, PromptRow, Rollout
 from srlm.run.folder import Run, State
 from srlm.run.stages import Stage, opponents
 from srlm.store import read_json, read_rows
@@ -39,7 +39,8 @@ def make_plan(run: Run, n: int) -> list[Planned]:
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
         else:
             disk = size[0] if size and stage.part == "train" else 0
-            tokens = _tokens(run, stage, *(lengths or (run.config.rollout.max_tokens, run.config.judge.max_tokens)))
+            most = Lengths(run.config.rollout.max_tokens, run.config.judge.max_tokens)
+            tokens = _tokens(run, stage, lengths or most)
             planned.append(Planned(stage, state, why, tokens, lengths is None, _seconds(run, stage), disk))
     return planned
 
@@ -87,29 +88,16 @@ def _seconds(run: Run, stage: Stage) -> float | None:
     return same[-1] if same else None
 
 
-def _tokens(run: Run, stage: Stage, answer: float, judgement: float) -> int:
-    """Tokens that the stage generates with answers and judgements of the given length."""
-    config = run.config
-    judged = config.judge.samples * judgement
-    candidates = config.instructions.count * config.rollout.candidates
-    if stage.part in ("aift", "past"):
-        return int(candidates * (answer + judged))
-    if stage.part == "previous":
-        return int(candidates * judged)
-    if stage.part == "judge":
-        return int(sum(1 for _ in read_rows(run.seed("ranked"), RatedRow)) * judged)
-    prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+def _tokens(run: Run, stage: Stage, lengths: Lengths) -> int:
+    """Tokens that the stage generates with answers and judgements of the given lengths."""
     if stage.part == "versus":  # scored: its own answers, as those of earlier models were; pairwise: every pair twice
-        judges = 2 * len(opponents(stage.t, True)) if config.eval.mode == "pairwise" else 1
-        return int(prompts * judges * judged)
-    if stage.part != "eval":
-        return 0
-    held_out = sum(1 for _ in read_rows(run.seed("held_out_eft"), RatedRow))
-    canaries = len(NAMES) * min(config.eval.canaries, prompts)
-    return int(prompts * config.eval.candidates * (answer + judged) + (held_out + canaries) * judged)
+        judges = 2 * len(opponents(stage.t, True)) if run.config.eval.mode == "pairwise" else 1
+        prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
+        return int(prompts * judges * run.config.judge.samples * lengths.judgement)
+    return int(sum(PARTS[part].tokens(run, lengths) for part in stage.parts))
 
 
-def _mean_lengths(run: Run) -> tuple[float, float] | None:
+def _mean_lengths(run: Run) -> Lengths | None:
     """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
     for t in range(len(run.record.stages), -1, -1):
         rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
@@ -118,5 +106,5 @@ def _mean_lengths(run: Run) -> tuple[float, float] | None:
         judgements = [judgement for candidate in candidates for judgement in candidate.judgements]
         if judgements:
             answer = sum(c.tokens for c in candidates) / len(candidates)
-            return answer, sum(j.tokens for j in judgements) / len(judgements)
+            return Lengths(answer, sum(j.tokens for j in judgements) / len(judgements))
     return None

@@ -17,7 +17,8 @@ from typing import Any
 
 from srlm.console import say
 from srlm.errors import StageError, UserError
-from srlm.process.child import die_with_parent, run_job
+from srlm.process.child import main
+from srlm.process.job import Job
 from srlm.process.launch import run_child
 from srlm.run.folder import Run
 from srlm.store import digest, read_json, write_json
@@ -30,6 +31,13 @@ FOLDER = "tensorboard"  # in the run folder; each training has one of its own be
 
 Points = dict[str, dict[str, float]]
 """Number of a model -> name of a figure -> its value."""
+
+
+class TrackJob(Job):
+    """What the child is asked: send a run's new figures to a tracker."""
+
+    run: Path
+    tracker: str
 
 
 def check_trackers(names: list[str]) -> None:
@@ -49,9 +57,7 @@ def track(run: Run, lock: int) -> None:
             if name == "tensorboard":
                 _write_tensorboard(run)
             elif sending(run, name).new:
-                result = run.log(f"track-{name}").with_suffix(".result.json")
-                command = [sys.executable, "-P", "-m", "srlm.loop.track", str(run.root), name, str(result)]
-                run_child(command, result, run.log(f"track-{name}"), [], lock)
+                run_child("srlm.loop.track", TrackJob(run=run.root, tracker=name), run.log(f"track-{name}"), [], lock)
         except (UserError, StageError, OSError) as error:
             say(f"train.report_to, {name}: {error}; the run goes on, and the next iteration sends these figures, too")
 
@@ -198,11 +204,10 @@ def plain(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:200]}"
 
 
-def _main(root: str, tracker: str, result: str) -> int:
+def _send_in_time(job: TrackJob) -> dict[str, Any]:
     signal.alarm(SECONDS)  # ends this process: what it waits for does not come
-    return run_job(lambda: send(Run(Path(root)), tracker), Path(result))
+    return send(Run(job.run), job.tracker)
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    sys.exit(_main(*sys.argv[1:]))
+    sys.exit(main(TrackJob, _send_in_time))

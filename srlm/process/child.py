@@ -1,4 +1,4 @@
-"""What a child process and its parent agree on: a job file, a result file, and that the child dies with the parent."""
+"""The child's side: `main` reads the job, does the work, leaves a result; and the child dies with its parent."""
 
 import errno
 import os
@@ -8,10 +8,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from srlm.errors import DONE, FINDING, USER_ERROR, UserError
+from srlm.process.job import Job, result_of
 from srlm.store import write_json
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 DISK_FULL = errno.ENOSPC  # exit code of a child that found no room
 NO_ROOM = {
@@ -33,6 +36,20 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
+
+
+def main(kind: type[AnyJob], work: Callable[[AnyJob], dict[str, Any]]) -> int:
+    """Be the child: `python -m MODULE JOB.json`. Does the job of that `kind` and returns the exit code.
+
+    What `work` imports is imported after the environment is set. Of several processes under torchrun each does the
+    work, and the first one reports.
+    """
+    die_with_parent()
+    path = Path(sys.argv[1])
+    job = kind.model_validate_json(path.read_bytes())
+    set_environment(job.weights)
+    first = os.environ.get("RANK", "0") == "0"
+    return run_job(lambda: work(job), result_of(path) if first else None)
 
 
 def set_environment(model: str = "") -> None:
@@ -58,22 +75,27 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_job(work: Callable[[], dict[str, Any]], result: Path) -> int:
-    """Call `work()` and write what it reports, or the user's error, to `result`; returns the exit code.
+def run_job(work: Callable[[], dict[str, Any]], result: Path | None) -> int:
+    """Call `work()` and write what it reports, or the user's error, to `result` if there is one; returns the exit code.
 
     Any other exception is a bug: it goes on, to end the process with its traceback in the log.
     """
+
+    def report(found: dict[str, Any]) -> None:
+        if result is not None:
+            write_json(result, found)
+
     try:
-        write_json(result, {"ok": True, "info": work()})
+        report({"ok": True, "info": work()})
         return DONE
     except Exception as error:
         cause = _leaf(error)
         if isinstance(cause, UserError):
-            write_json(result, {"ok": False, "problem": cause.problem, "fix": cause.fix})
+            report({"ok": False, "problem": cause.problem, "fix": cause.fix})
             return USER_ERROR
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
             with suppress(OSError):  # there may be no room for a result file either, hence the exit code
-                write_json(result, {"ok": False} | NO_ROOM)
+                report({"ok": False} | NO_ROOM)
             return DISK_FULL
         raise
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import Any
 from srlm.console import progress
 from srlm.errors import StageError, UserError
 from srlm.process.child import DISK_FULL, NO_ROOM
-from srlm.store import read_json
+from srlm.process.job import Job, result_of
+from srlm.store import read_json, write_text
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0  # between asking a child to end and killing it
@@ -64,8 +66,33 @@ def hear_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def run_child(command: list[str], result: Path, log: Path, watches: list[Watch], lock: int) -> dict[str, Any]:
-    """Run a child to its end; returns the info that it reports.
+def run_child(module: str, job: Job, log: Path, watches: list[Watch], lock: int, processes: int = 1) -> dict[str, Any]:
+    """Have a child (`python -m module JOB.json`) do the job; returns what it reports, and how it was launched.
+
+    The job file and the result lie beside the `log`. With more `processes` than one it runs under torchrun. Raises
+    as `run_command` does.
+    """
+    path = log.with_suffix(".job.json")
+    write_text(path, job.model_dump_json(indent=2))
+    command = launch_command(module, path, processes)
+    return run_command(command, result_of(path), log, watches, lock) | {"launch": command}
+
+
+def launch_command(module: str, job_file: Path, processes: int = 1) -> list[str]:
+    """The command that does a job; -P: no module in the folder that the user stands in hides one of ours.
+
+    `--standalone` takes a free port, so that runs beside each other do not collide. Under torchrun the exit code is
+    torchrun's own: what counts is the job's result file.
+    """
+    child = [sys.executable, "-P", "-m", module, str(job_file)]
+    if processes == 1:
+        return child
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "--no_python"]
+    return [sys.executable, "-P", "-m", *torchrun, *child]
+
+
+def run_command(command: list[str], result: Path, log: Path, watches: list[Watch], lock: int) -> dict[str, Any]:
+    """Run a command to its end; returns the info in its result file.
 
     Raises UserError for the user's error found in the child, StageError when it crashed, KeyboardInterrupt when the
     user interrupted (the child is ended first). The child inherits the `lock`'s file descriptor, so that a run stays

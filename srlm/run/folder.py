@@ -5,13 +5,11 @@ Its digest covers the settings that it reads and the digests of its inputs; its 
 A dead owner leaves a partial stage behind, which the next `srlm iterate` takes up again.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from srlm.config import DEFAULTS, flat, load_config
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
+from srlm.process.lock import locked
 from srlm.run.stages import BASELINE, Stage, baseline_stages, model_number, opponents, stages_of
 from srlm.settings import FORMAT, Config
 from srlm.store import digest, file_digest, read_json, write_json
@@ -160,7 +159,7 @@ class Run:
             if kind == "seed":
                 result[name] = file_digest(self.seed(rest))
             elif name == "prompts/pairwise":
-                if self.config.judge.mode == "pairwise":
+                if self.config.judge.compares:
                     result[name] = self.templates.pairwise.digest
             elif name == "prompts/versus":
                 compares = self.config.eval.mode == "pairwise"
@@ -298,24 +297,12 @@ class Run:
         """Replace run.json."""
         write_json(self.root / "run.json", self.record.model_dump(mode="json"))
 
-    @contextmanager
-    def lock(self) -> Iterator[int]:
-        """Hold the run for this process; yields the lock's file descriptor, which children inherit.
+    def lock(self) -> AbstractContextManager[int]:
+        """Hold the run for this process, and for the children that inherit the lock's file descriptor.
 
-        The kernel lets go of it when the last holder ends, however it ends. Raises UserError while another holds it.
+        Raises UserError while another process holds it.
         """
-        file = os.open(self.root / "run.lock", os.O_RDWR | os.O_CREAT)
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                owner = os.pread(file, 100, 0).decode(errors="replace").strip() or "unknown"
-                raise UserError(f"{self.root} is in use by process {owner}", "wait for it or stop it first") from None
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-            yield file
-        finally:
-            os.close(file)
+        return locked(self.root / "run.lock", str(self.root), "wait for it or stop it first")
 
 
 def now() -> str:

@@ -37,6 +37,13 @@ class Stage:
         return self.name.split("/")[1]
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """What models write in it (see `generate.parts.PARTS`), in order."""
+        if self.part in ("eval", "aift", "judge", "previous"):
+            return (self.part,)
+        return ("past", "judge_past") if self.part == "past" else ()
+
+    @property
     def kind(self) -> str:
         """What stages that take about the same time have in common: sft, dpo, or the part."""
         return self.settings[-1] if self.part == "train" else str(self.part)

@@ -1,21 +1,19 @@
-"""What one training is told (the job file) and how its processes are started. Imports no torch."""
+"""What one training is told: the job file. Imports no torch."""
 
-import sys
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from srlm.config import flat
 from srlm.errors import UserError
+from srlm.process.job import Job
 from srlm.settings import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import digest, file_digest
 
 
-class TrainJob(BaseModel):
+class TrainJob(Job):
     """One training: a starting model and rows in; a model folder, a log and a result out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     algorithm: Literal["sft", "dpo"]
     model: str  # the model to start from: a folder, or a Hugging Face id
@@ -24,7 +22,6 @@ class TrainJob(BaseModel):
     out: Path  # the model folder, moved into place when all else is done
     checkpoints: Path
     log: Path  # train.jsonl, one row per optimizer step
-    result: Path  # {"ok": true, "info": ...} or {"ok": false, "problem": ..., "fix": ...}
     seed: int
     max_length: int  # tokens of prompt and reply together; longer rows are left out and counted, never cut
     train: TrainSettings
@@ -38,6 +35,11 @@ class TrainJob(BaseModel):
         return self
 
     @property
+    def weights(self) -> str:
+        """See `Job.weights`."""
+        return self.model
+
+    @property
     def temporary(self) -> Path:
         """Where the model is written before it is moved to `out`; beside it, so that the move is one step."""
         return self.out.with_name(f".{self.out.name}.tmp")
@@ -46,18 +48,6 @@ class TrainJob(BaseModel):
         """Digest of what decides the outcome: rows and settings, no paths (a run folder may be moved)."""
         settings = flat(self.train, knobs=False) | flat(self.optimizer, "optimizer.")
         return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings, self.consistency)
-
-
-def launch_command(job_path: Path, num_processes: int) -> list[str]:
-    """The command that runs the job. `--standalone` takes a free port, so that runs beside each other do not collide.
-
-    Under torchrun the exit code is torchrun's own: what counts is the job's result file.
-    """
-    module = ["-m", "srlm.train", str(job_path)]
-    if num_processes == 1:
-        return [sys.executable, "-P", *module]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    return [sys.executable, *launcher, *module]
 
 
 def batch_plan(batch_size: int, per_device: int, processes: int) -> tuple[int, int]:

@@ -16,26 +16,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
 
+from srlm.engine.load import LocalModel
 from srlm.errors import UserError
-from srlm.judge_file.job import LocalModel
 from srlm.measure.harness.job import Figure, HarnessJob, Measure, TaskRow
 from srlm.measure.harness.tasks import check_length, load, task_digests, task_manager, task_names
 from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
-from srlm.process.child import die_with_parent, run_job, set_environment
+from srlm.process.child import main
 from srlm.store import Appender, digest
 
 NO_FILTER = "none"  # the harness's name for replies as they are
 
 
-def main(path: str) -> int:
-    """Do the job in the file; returns the exit code."""
-    job = HarnessJob.model_validate_json(Path(path).read_bytes())
-    set_environment()  # a model may lie here and its tasks at a hub
+def work(job: HarnessJob) -> dict[str, Any]:
+    """Look which tasks are meant, or let the job's model do them."""
     os.environ["HF_EVALUATE_OFFLINE"] = "1"  # metrics from the hub are programs
-    return run_job(lambda: look(job) if job.measure is None else measure(job, job.measure), job.result)
+    return look(job) if job.measure is None else measure(job, job.measure)
 
 
 def look(job: HarnessJob) -> dict[str, Any]:
@@ -199,5 +196,4 @@ def _version(value: Any) -> str | None:
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(HarnessJob, work))

@@ -4,18 +4,17 @@ RUN/tasks/M1.jsonl    one row per task that M1 did; what was done before is not 
 """
 
 import importlib.util
-import sys
 from typing import Any
 
 from srlm.console import say
+from srlm.engine.load import local_model, weights_digest
 from srlm.errors import UserError
-from srlm.judge_file.job import LocalModel, weights_digest
 from srlm.measure.harness.job import HarnessJob, Measure, TaskRow
 from srlm.measure.harness.table import compared, cut, show
 from srlm.measure.versus.command import measured_model, measured_models
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run
-from srlm.store import digest, read_rows, write_json
+from srlm.store import digest, read_rows
 
 
 def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as_json: bool) -> None:
@@ -39,7 +38,6 @@ def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
             measure=None,
-            result=run.root / "tasks" / "child.result.json",
         )
         found = _child(run, job, None, lock)
         rows = {t: _rows(run, t, job, found, lock) for t in measured_models(run)}
@@ -53,14 +51,8 @@ def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -
     path = run.root / "tasks" / f"M{t}.jsonl"
     known = {row.key: row for row in read_rows(path, TaskRow)}
     if owed := {name: key for name, key in keys.items() if key not in known}:
-        config = run.config
-        model = LocalModel(
-            model=run.model(t),
-            revision=None if t else config.model.revision,
-            max_length=config.model.max_length,
-            arguments=dict(config.engine.args),
-        )
-        job = job.model_copy(update={"measure": Measure(model=model, keys=owed, rows=path)})
+        measure = Measure(model=local_model(run.config, run.model(t)), keys=owed, rows=path)
+        job = job.model_copy(update={"measure": measure})
         _child(run, job, Watch(f"M{t}: tasks", path, len(known) + len(owed)), lock)
         known = {row.key: row for row in read_rows(path, TaskRow)}
     return [known[key] for key in keys.values()]
@@ -75,7 +67,4 @@ def row_key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> st
 
 
 def _child(run: Run, job: HarnessJob, watch: Watch | None, lock: int) -> dict[str, Any]:
-    path = run.root / "tasks" / "child.json"
-    write_json(path, job.model_dump(mode="json"))
-    command = [sys.executable, "-P", "-m", "srlm.measure.harness", str(path)]
-    return run_child(command, job.result, run.log("tasks"), [watch] if watch else [], lock)
+    return run_child("srlm.measure.harness", job, run.log("tasks"), [watch] if watch else [], lock)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from srlm.judge_file.job import LocalModel
+from srlm.engine.load import LocalModel
+from srlm.process.job import Job
 from srlm.records import Record
 
 
@@ -16,7 +15,7 @@ class Measure(Record):
     rows: Path
 
 
-class HarnessJob(BaseModel):
+class HarnessJob(Job):
     """What the parent asks of the child: look which tasks are meant, or let a model do them."""
 
     asked: list[str]  # names, YAML files, folders
@@ -25,7 +24,6 @@ class HarnessJob(BaseModel):
     seed: int
     max_length: int  # of prompt and reply together, in tokens
     measure: Measure | None
-    result: Path
 
 
 class Figure(Record):

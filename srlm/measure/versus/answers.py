@@ -1,14 +1,14 @@
 """What a model answered to each prompt: its first answer, from its evaluation, a file, or a child that loads it."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from srlm.engine.load import local_model, weights_digest
 from srlm.errors import UserError
 from srlm.generate.job import GenerateJob
-from srlm.judge_file.job import weights_digest
+from srlm.generate.parts import PARTS, Place
 from srlm.process.launch import Watch, run_child
-from srlm.records import EvalRow, Messages, PromptRow, Rollout
+from srlm.records import EvalRow, Messages, Rollout
 from srlm.run.folder import Run
 from srlm.seed.columns import RESPONSES
 from srlm.seed.files import stream_table
@@ -59,17 +59,13 @@ def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
     kept = folder / "prompts.jsonl"
     if not kept.exists():
         write_rows(kept, read_prompts(prompts).rows)
-    count = sum(1 for _ in read_rows(kept, PromptRow))
-    out = folder / "answers.jsonl"
-    if sum(1 for _ in read_rows(out, Rollout)) < count:
-        revision = run.config.model.revision if model == run.config.model.path else None
-        result = folder / "child.result.json"
-        job = GenerateJob(run=run.root, t=0, model=model, revision=revision, parts=[], result=result)
-        job = job.model_copy(update={"prompts": kept, "answers": out})
-        (folder / "child.json").write_text(job.model_dump_json(indent=2))
-        command = [sys.executable, "-P", "-m", "srlm.generate", str(folder / "child.json")]
-        run_child(command, result, run.log("versus-answers"), [Watch(f"{model} answers", out, count)], lock)
-    rows: list[Rollout] = list(read_rows(out, Rollout))
+    place = Place(run, 0, folder)
+    part = PARTS["answers"]
+    if sum(1 for _ in read_rows(part.rows(place), Rollout)) < part.count(place):
+        job = GenerateJob(run=run.root, t=0, parts=["answers"], engine=local_model(run.config, model), folder=folder)
+        watch = Watch(f"{model} answers", part.rows(place), part.count(place))
+        run_child("srlm.generate", job, run.log("versus-answers"), [watch], lock)
+    rows: list[Rollout] = list(read_rows(part.rows(place), Rollout))
     answers = first_answers(rows)
     if rows and not answers:  # else it is called a lack of common prompts
         raise UserError(f"{model} answered none of {prompts}: {rows[0].dropped}", "model.max_length is what fits")

@@ -6,24 +6,22 @@ DIGEST covers what decides a verdict: who judges, how, with which rubric. An ite
 (scored) or two (pairwise); judged.jsonl names it by its line, so that items are only ever appended.
 """
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from srlm.engine.load import Endpoint, EngineSpec, local_model, weights_digest
 from srlm.errors import StageError
 from srlm.judge.rubric import Rubric
 from srlm.judge_file.columns import Columns
-from srlm.judge_file.job import Endpoint, Judged, JudgeJob, LocalModel, weights_digest
+from srlm.judge_file.job import Judged, JudgeJob
 from srlm.process.launch import Watch, run_child
 from srlm.records import Judgement, Messages, Record
 from srlm.run.folder import Run
-from srlm.settings import JudgeSettings
+from srlm.settings import SCORED_BY, JudgeSettings
 from srlm.store import Appender, digest, read_rows, write_json
-
-CONCURRENCY, TIMEOUT = 32, 300.0  # of an endpoint, as `srlm judge` has them
 
 
 class Item(Record):
@@ -64,16 +62,15 @@ class RunJudge:
         return settings.model_copy(update={"mode": "sampled"}) if settings.mode == "pairwise" else settings
 
     @cached_property
-    def engine(self) -> LocalModel | Endpoint:
+    def engine(self) -> EngineSpec:
         """The endpoint or the model; M1 where none is named."""
         config = self.run.config
         named = config.eval.judge or self.run.model(1)
         if config.eval.judge_endpoint:
-            return Endpoint(url=config.eval.judge_endpoint, model=named, concurrency=CONCURRENCY, timeout=TIMEOUT)
-        own = not config.eval.judge
-        length = config.model.max_length if own else None
-        arguments: dict[str, object] = dict(config.engine.args) if own else {}
-        return LocalModel(model=named, revision=None, max_length=length, arguments=arguments)
+            return Endpoint(url=config.eval.judge_endpoint, model=named)
+        own = local_model(config, named)
+        # another model gets the context that it has, and none of the arguments that were chosen for M0's shape
+        return own.model_copy(update={"max_length": None, "arguments": {}}) if config.eval.judge else own
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -84,7 +81,7 @@ class RunJudge:
             "model": "M1" if own else engine.model,
             "endpoint": engine.url if isinstance(engine, Endpoint) else None,
             "weights": (trained.digest if trained else None) if own else weights_digest(engine.model),
-            **self.settings.model_dump(exclude={"rubric", "pairwise_rubric"}),
+            **self.settings.model_dump(include=set(SCORED_BY)),
             "rubric": self.rubric.path.name,
             "rubric_digest": self.rubric.digest,
             "seed": self.run.config.run.seed,
@@ -128,9 +125,6 @@ class RunJudge:
             scale=None,
             seed=self.run.config.run.seed,
             rows=self.folder / "judged.jsonl",
-            result=self.folder / "child.result.json",
         )
-        write_json(self.folder / "child.json", job.model_dump(mode="json"))
-        command = [sys.executable, "-P", "-m", "srlm.judge_file", str(self.folder / "child.json")]
         watch = Watch(f"head to head, judged by {self.record['model']}", job.rows, count)
-        run_child(command, job.result, self.run.log("versus"), [watch], lock)
+        run_child("srlm.judge_file", job, self.run.log("versus"), [watch], lock)
