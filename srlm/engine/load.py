@@ -98,8 +98,12 @@ async def load_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
 
     length = spec.max_length or min(check_model(spec.model, spec.revision).context or LONGEST, LONGEST)
     arguments = (spec.model, spec.revision, length, spec.arguments, spec.seed)
-    if spec.replicas == 1:
-        yield VllmEngine(*arguments)
+    if spec.replicas > 1:
+        with replicas(arguments, spec.replicas) as engine:
+            yield engine
         return
-    with replicas(arguments, spec.replicas) as engine:
-        yield engine
+    alone = VllmEngine(*arguments)
+    try:
+        yield alone
+    finally:
+        alone.close()

@@ -1,11 +1,12 @@
-"""vLLM, driven from asyncio: one task steps the engine, and each request is a future that the step resolves.
+"""vLLM, driven from asyncio: follow-up requests (the judgements of a finished candidate) join the running batch.
 
-Follow-up requests (the judgements of a finished candidate) join the running batch. On a CPU the engine runs in this
-process, which measured faster than vLLM's own engine process; on a GPU vLLM keeps its process.
+On a CPU the engine runs in this process, which measured faster there; on a GPU in a process of vLLM's own. The variable
+VLLM_ENABLE_V1_MULTIPROCESSING, which vLLM reads too, says otherwise: 1 takes the GPU's path on a CPU.
 """
 
 import asyncio
 import difflib
+import itertools
 import os
 from dataclasses import fields
 from functools import cached_property
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
-from srlm.errors import UserError
+from srlm.errors import StageError, UserError
 from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
 from srlm.records import Messages
 
@@ -26,7 +27,8 @@ DIGITS = tuple("0123456789")
 
 def engine_arguments(model: str, revision: str | None, max_length: int, extra: dict[str, Any]) -> dict[str, Any]:
     """vLLM's EngineArgs for this machine; the user's own (`engine.args`) win. Sets the CPU's environment."""
-    import torch
+    # asked of vLLM: torch.cuda, once asked, is initialised, and what vLLM starts by a fork cannot use the GPU any more
+    from vllm.platforms import current_platform
 
     arguments: dict[str, Any] = {
         "model": model,
@@ -37,7 +39,7 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
         "trust_remote_code": False,
         "load_format": "safetensors",
     }
-    if not torch.cuda.is_available():
+    if current_platform.is_cpu():
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         # vLLM takes one thread unless told, and a machine's cores are few enough to use all
@@ -70,7 +72,7 @@ class VllmEngine:
     def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
         arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
         from transformers import AutoTokenizer
-        from vllm import EngineArgs, LLMEngine
+        from vllm import EngineArgs, envs
 
         self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         ensure_chat_template(self._tokenizer)
@@ -78,15 +80,17 @@ class VllmEngine:
         self.controls = control_strings(self._tokenizer)
         self._max_length = max_length
         check_names(extra, {field.name for field in fields(EngineArgs)})
+        kind = _OwnProcess if envs.VLLM_ENABLE_V1_MULTIPROCESSING else _InProcess
         try:
-            self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            self._core = kind(arguments)
         except ValueError as error:  # pydantic's, too: its first line only counts the errors
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error).splitlines()[0]
             raise UserError(f"vLLM cannot load {model} ({reason})", "see [engine.args] in config.toml") from error
-        self._futures: dict[str, asyncio.Future[Any]] = {}
-        self._stepper: asyncio.Task[None] | None = None
-        self._count = 0
+
+    def close(self) -> None:
+        """End the engine, and the process that it may have. What is asked afterwards fails."""
+        self._core.close()
 
     async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
         """See `Engine.sample`; a prompt is overlong when it and `max_tokens` together exceed the context."""
@@ -107,7 +111,7 @@ class VllmEngine:
             stop_token_ids=self._stop_ids,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        output = await self._request(prompt, parameters)
+        output = await self._core.request(prompt, parameters)
         return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
 
     async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
@@ -139,30 +143,43 @@ class VllmEngine:
 
         tokens = wanted[:MAX_LOGPROB_TOKEN_IDS]
         parameters = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
-        output = await self._request(context, parameters)
+        output = await self._core.request(context, parameters)
         found = output.outputs[0].logprobs[0]
         return {token: found[token].logprob for token in tokens}
 
-    async def _request(self, prompt: list[int], parameters: Any) -> Any:
-        """What the engine says to one request; joins the running batch."""
-        self._count += 1
-        request = str(self._count)
-        future = self._futures[request] = asyncio.get_running_loop().create_future()
-        self.engine.add_request(request, {"prompt_token_ids": prompt}, parameters)
+
+class _InProcess:
+    """vLLM's engine in this process: one task steps it while requests are open, and resolves a future for each."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        from vllm import EngineArgs, LLMEngine
+        from vllm.usage.usage_lib import UsageContext
+
+        # the context decides how many sequences and tokens a batch may have: that of a server is smaller
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+        self._futures: dict[str, asyncio.Future[Any]] = {}
+        self._stepper: asyncio.Task[None] | None = None
+        self._numbers = itertools.count()
+
+    async def request(self, prompt: list[int], parameters: Any) -> Any:
+        """What the engine says to one request, which joins the running batch."""
+        number = str(next(self._numbers))
+        future = self._futures[number] = asyncio.get_running_loop().create_future()
+        self._engine.add_request(number, {"prompt_token_ids": prompt}, parameters)
         if self._stepper is None or self._stepper.done():
             self._stepper = asyncio.create_task(self._step_until_idle())
         try:
             return await future
         except asyncio.CancelledError:
-            self._futures.pop(request, None)
-            self.engine.abort_request([request])
+            self._futures.pop(number, None)
+            self._engine.abort_request([number])
             raise
 
     async def _step_until_idle(self) -> None:
         """Step while requests are open. Between steps the waiting coroutines run and may add more."""
         try:
             while self._futures:
-                for output in self.engine.step():
+                for output in self._engine.step():
                     future = self._futures.pop(output.request_id, None)
                     if future is not None and not future.done():  # done: cancelled, and not yet aborted
                         future.set_result(output)
@@ -172,3 +189,39 @@ class VllmEngine:
                 if not future.done():
                     future.set_exception(error)
             self._futures.clear()
+
+    def close(self) -> None:
+        """Nothing is left behind that the end of this process does not take along."""
+
+
+class _OwnProcess:
+    """vLLM's engine in a process of its own, whose death is heard of (a synchronous client would wait forever)."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        from vllm import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        engine_args = AsyncEngineArgs(**arguments, enable_log_requests=False)
+        self._engine = AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
+        self._numbers = itertools.count()
+
+    async def request(self, prompt: list[int], parameters: Any) -> Any:
+        """What the engine says to one request. Raises StageError when its process has ended."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        found: Any = None
+        number = str(next(self._numbers))
+        try:
+            async for output in self._engine.generate({"prompt_token_ids": prompt}, parameters, number):
+                found = output  # the only one: parameters ask for the finished text alone
+        except EngineDeadError:
+            raise StageError(
+                "vLLM's engine process ended: it was killed, or ran out of memory (then lower "
+                "engine.args.gpu_memory_utilization or model.max_length); run the same command again to go on"
+            ) from None
+        return found
+
+    def close(self) -> None:
+        """End the engine's process."""
+        self._engine.shutdown()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from srlm.errors import DONE, FINDING, USER_ERROR, UserError
+from srlm.errors import DONE, FINDING, USER_ERROR, StageError, UserError
 from srlm.process.job import Job, result_of
 from srlm.store import write_json
 
@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "warning",
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork cannot use a GPU that this process has touched
     "VLLM_NO_USAGE_STATS": "1",
 }
 
@@ -76,7 +77,7 @@ def die_with_parent() -> None:
 
 
 def run_job(work: Callable[[], dict[str, Any]], result: Path | None) -> int:
-    """Call `work()` and write what it reports, or the user's error, to `result` if there is one; returns the exit code.
+    """Call `work()` and write what it reports to `result` if there is one, or why it failed; returns the exit code.
 
     Any other exception is a bug: it goes on, to end the process with its traceback in the log.
     """
@@ -93,6 +94,9 @@ def run_job(work: Callable[[], dict[str, Any]], result: Path | None) -> int:
         if isinstance(cause, UserError):
             report({"ok": False, "problem": cause.problem, "fix": cause.fix})
             return USER_ERROR
+        if isinstance(cause, StageError):
+            report({"ok": False, "failed": str(cause)})
+            return FINDING
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
             with suppress(OSError):  # there may be no room for a result file either, hence the exit code
                 report({"ok": False} | NO_ROOM)

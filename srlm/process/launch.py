@@ -143,6 +143,8 @@ def _outcome(code: int, result: Path, log: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(result) if result.exists() else {}
     if found.get("ok"):
         return dict(found["info"])
+    if failed := found.get("failed"):
+        raise StageError(f"{failed} (see {log})")
     if found:
         raise UserError(found["problem"], found["fix"])
     if code == DISK_FULL:
