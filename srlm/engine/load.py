@@ -15,6 +15,7 @@ from srlm.settings import Config
 from srlm.store import digest
 
 LONGEST = 8192  # tokens of context for a model whose own is longer: more only costs memory, unless the user says so
+LIGHTER = "lower engine.args.gpu_memory_utilization, model.max_length or engine.replicas"  # to need less memory
 BATCH = 256  # requests at one local engine that keep its batch full, and what a crash makes you do again small
 
 

@@ -216,10 +216,7 @@ class _OwnProcess:
             async for output in self._engine.generate({"prompt_token_ids": prompt}, parameters, number):
                 found = output  # the only one: parameters ask for the finished text alone
         except EngineDeadError:
-            raise StageError(
-                "vLLM's engine process ended: it was killed, or ran out of memory (then lower "
-                "engine.args.gpu_memory_utilization or model.max_length); run the same command again to go on"
-            ) from None
+            raise StageError("vLLM's engine process ended: it was killed, or ran out of memory") from None
         return found
 
     def close(self) -> None:

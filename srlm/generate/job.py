@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from srlm.engine.load import EngineSpec, local_weights
+from srlm.engine.load import LIGHTER, EngineSpec, local_weights
 from srlm.process.job import Job
 
 
@@ -20,3 +20,8 @@ class GenerateJob(Job):
     def weights(self) -> str:
         """See `Job.weights`."""
         return local_weights(self.engine)
+
+    @property
+    def lighter(self) -> str:
+        """See `Job.lighter`."""
+        return LIGHTER

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from srlm.engine.load import EngineSpec, local_weights
+from srlm.engine.load import LIGHTER, EngineSpec, local_weights
 from srlm.judge.parse import Scale
 from srlm.judge_file.columns import Columns
 from srlm.process.job import Job
@@ -26,6 +26,11 @@ class JudgeJob(Job):
     def weights(self) -> str:
         """See `Job.weights`."""
         return local_weights(self.engine)
+
+    @property
+    def lighter(self) -> str:
+        """See `Job.lighter`."""
+        return LIGHTER
 
 
 class Judged(Record):

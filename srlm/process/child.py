@@ -49,8 +49,7 @@ def main(kind: type[AnyJob], work: Callable[[AnyJob], dict[str, Any]]) -> int:
     path = Path(sys.argv[1])
     job = kind.model_validate_json(path.read_bytes())
     set_environment(job.weights)
-    first = os.environ.get("RANK", "0") == "0"
-    return run_job(lambda: work(job), result_of(path) if first else None)
+    return run_job(lambda: work(job), result_of(path), first=os.environ.get("RANK", "0") == "0")
 
 
 def set_environment(model: str = "") -> None:
@@ -76,31 +75,34 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_job(work: Callable[[], dict[str, Any]], result: Path | None) -> int:
-    """Call `work()` and write what it reports to `result` if there is one, or why it failed; returns the exit code.
+def run_job(work: Callable[[], dict[str, Any]], result: Path, first: bool = True) -> int:
+    """Call `work()` and write what it reports to `result`, or why it failed; returns the exit code.
 
-    Any other exception is a bug: it goes on, to end the process with its traceback in the log.
+    Of several processes the `first` one reports; any of them may fail, and the first to fail is heard. An exception
+    that is neither the user's error nor a StageError is a bug: it goes on, with its traceback in the log.
     """
 
-    def report(found: dict[str, Any]) -> None:
-        if result is not None:
-            write_json(result, found)
+    def fail(code: int, **why: str) -> int:
+        with suppress(OSError):  # there may be no room for a result file: the exit code says the most of it
+            if not result.exists():
+                write_json(result, {"ok": False} | why)
+        return code
 
     try:
-        report({"ok": True, "info": work()})
+        info = work()
+        if first:
+            write_json(result, {"ok": True, "info": info})
         return DONE
     except Exception as error:
         cause = _leaf(error)
         if isinstance(cause, UserError):
-            report({"ok": False, "problem": cause.problem, "fix": cause.fix})
-            return USER_ERROR
-        if isinstance(cause, StageError):
-            report({"ok": False, "failed": str(cause)})
-            return FINDING
+            return fail(USER_ERROR, problem=cause.problem, fix=cause.fix)
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            with suppress(OSError):  # there may be no room for a result file either, hence the exit code
-                report({"ok": False} | NO_ROOM)
-            return DISK_FULL
+            return fail(DISK_FULL, **NO_ROOM)
+        if isinstance(cause, StageError):
+            return fail(FINDING, failed=str(cause))
+        words = str(cause).strip().splitlines()
+        fail(FINDING, failed=": ".join([type(cause).__name__, *words[:1]]))
         raise
 
 

@@ -15,6 +15,11 @@ class Job(BaseModel):
         """The model that the child loads; where it is a local folder, no hub is asked for anything. "": none."""
         return ""
 
+    @property
+    def lighter(self) -> str:
+        """What the user can do where the child's memory does not suffice; "": nothing is known."""
+        return ""
+
 
 def result_of(job_file: Path) -> Path:
     """Where the child of a job file leaves its result: {"ok": true, "info": ...} or what the user did wrong."""

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from srlm.process.job import Job, result_of
 from srlm.store import read_json, write_text
 
 POLL_SECONDS = 0.2
+OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory")  # how torch and the engine call it
+KILLED = "Signal 9 (SIGKILL) received by PID"  # how torchrun says that one of its processes was killed
 GRACE_SECONDS = 5.0  # between asking a child to end and killing it
 # Read by the C library before the child's first line. Memory that training gives back and takes again at each step
 # stays with the process: SFT on a CPU took 18 to 20 s with these and 22 to 25 s without. What the user has set stands.
@@ -75,7 +78,7 @@ def run_child(module: str, job: Job, log: Path, watches: list[Watch], lock: int,
     path = log.with_suffix(".job.json")
     write_text(path, job.model_dump_json(indent=2))
     command = launch_command(module, path, processes)
-    return run_command(command, result_of(path), log, watches, lock) | {"launch": command}
+    return run_command(command, result_of(path), log, watches, lock, job.lighter) | {"launch": command}
 
 
 def launch_command(module: str, job_file: Path, processes: int = 1) -> list[str]:
@@ -91,15 +94,19 @@ def launch_command(module: str, job_file: Path, processes: int = 1) -> list[str]
     return [sys.executable, "-P", "-m", *torchrun, *child]
 
 
-def run_command(command: list[str], result: Path, log: Path, watches: list[Watch], lock: int) -> dict[str, Any]:
+def run_command(
+    command: list[str], result: Path, log: Path, watches: list[Watch], lock: int, lighter: str = ""
+) -> dict[str, Any]:
     """Run a command to its end; returns the info in its result file.
 
-    Raises UserError for the user's error found in the child, StageError when it crashed, KeyboardInterrupt when the
-    user interrupted (the child is ended first). The child inherits the `lock`'s file descriptor, so that a run stays
-    locked while the child lives.
+    Raises UserError for the user's error found in the child, StageError when it crashed (`lighter`: what to do where
+    its memory did not suffice), KeyboardInterrupt when the user interrupted (the child is ended first). The child
+    inherits the `lock`'s file descriptor, so that a run stays locked while the child lives. Its temporary files, and
+    those of all that it starts, lie in a folder that goes with it.
     """
     result.unlink(missing_ok=True)
-    with log.open("ab") as output:
+    with tempfile.TemporaryDirectory(prefix="srlm-") as scratch, log.open("ab") as output:
+        began = output.tell()
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -107,13 +114,13 @@ def run_command(command: list[str], result: Path, log: Path, watches: list[Watch
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl+C reaches this process alone, which then ends the child in order
-            env=MEMORY | os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=MEMORY | os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": scratch},
         )
-    try:
-        _show(child, watches)
-    finally:
-        _end(child)
-    return _outcome(child.returncode, result, log)
+        try:
+            _show(child, watches)
+        finally:
+            _end(child)
+    return _outcome(child.returncode, result, log, began, lighter)
 
 
 def _show(child: "subprocess.Popen[bytes]", watches: list[Watch]) -> None:
@@ -138,21 +145,28 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             child.wait(GRACE_SECONDS)
 
 
-def _outcome(code: int, result: Path, log: Path) -> dict[str, Any]:
+def _outcome(code: int, result: Path, log: Path, began: int, lighter: str) -> dict[str, Any]:
     """What the result file says counts, whatever the exit code: under torchrun the code is torchrun's own."""
     found: dict[str, Any] = read_json(result) if result.exists() else {}
     if found.get("ok"):
         return dict(found["info"])
+    way = f": {lighter}" if lighter else ""
     if failed := found.get("failed"):
-        raise StageError(f"{failed} (see {log})")
+        advice = way if any(word in failed for word in OUT_OF_MEMORY) else ""
+        raise StageError(f"the child process failed: {failed}{advice} (see {log})")
     if found:
         raise UserError(found["problem"], found["fix"])
     if code == DISK_FULL:
         raise UserError(**NO_ROOM)
+    said = [line for line in _since(log, began).splitlines() if line.strip()]
+    if code == -signal.SIGKILL or any(KILLED in line for line in said):
+        raise StageError(f"the child process was killed, probably for lack of memory{way} (see {log})")
     ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    raise StageError(f"the child process ended with {ended}: {_last_line(log)} (see {log})")
+    raise StageError(f"the child process ended with {ended}: {said[-1][:300] if said else 'no output'} (see {log})")
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
+def _since(log: Path, began: int) -> str:
+    """What this child wrote into the log: earlier ones may have written into it before."""
+    with log.open("rb") as file:
+        file.seek(began)
+        return file.read().decode(errors="replace")

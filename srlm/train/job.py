@@ -40,6 +40,11 @@ class TrainJob(Job):
         return self.model
 
     @property
+    def lighter(self) -> str:
+        """See `Job.lighter`."""
+        return "lower train.per_device_batch or model.max_length, or set train.gradient_checkpointing or train.lora"
+
+    @property
     def temporary(self) -> Path:
         """Where the model is written before it is moved to `out`; beside it, so that the move is one step."""
         return self.out.with_name(f".{self.out.name}.tmp")
