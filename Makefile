@@ -9,14 +9,9 @@ OTHER_LOCK := $(filter-out $(LOCK),$(MADE_FROM))
 UV ?= uv
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
-# Test files that load torch or an engine, or start processes: not part of the quick `make check`.
-HEAVY := $(wildcard $(addprefix tests/test_,baseline.py browser.py build_eft.py choices.py doctor.py dpo_loss.py encode.py \
-	engine.py evaluate.py export.py gate_run.py generate.py harness_run.py init.py init_ranked.py iterate.py judging.py \
-	judging_vllm.py launch.py packaging.py replicas.py rollout.py seed.py seed_check.py seed_oasst.py similarity.py \
-	track.py train.py train_process.py versus.py versus_prompts.py view.py vllm.py))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup other-lock demo check lint unit test test-slow test-gpu base lock
+.PHONY: setup other-lock demo check lint unit test test-slow test-all test-gpu docs base lock
 
 setup: $(READY)
 	@:
@@ -52,17 +47,26 @@ lint: setup
 	ruff check .
 	mypy
 
+# Quick: no torch, no engine, no process.
 unit: setup
-	$(PYTEST) -m "not slow and not gpu" $(addprefix --ignore=,$(HEAVY))
+	$(PYTEST) tests/unit
 
 test: setup
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) tests/unit tests/integration
 
+# The real engine, or longer than about 20 seconds; test-all adds what takes many minutes.
 test-slow: setup
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) tests/slow -m "not long"
+
+test-all: setup
+	$(PYTEST) tests/unit tests/integration tests/slow
 
 test-gpu: setup
-	$(PYTEST) -m gpu
+	$(PYTEST) tests/gpu
+
+# The pages under docs/ that are made from the code.
+docs: setup
+	python docs/generate.py
 
 base: setup
 	python -m srlm.demo.base

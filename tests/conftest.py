@@ -1,4 +1,4 @@
-"""Settings of all property tests; fixtures of the train step's tests (test_encode, test_train, test_train_process)."""
+"""Settings of all property tests; fixtures of the train step's tests. Unit tests come by here too: no torch."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import hypothesis
 import pytest
-from train_jobs import Make, dpo_rows, make_model, make_tokenizer, sft_rows
 
 from srlm.settings import DPOSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
+from tests.helpers.train_jobs import Make, dpo_rows, make_model, make_tokenizer, sft_rows
 
 hypothesis.settings.register_profile("srlm", deadline=None)  # the machine has other work: seconds prove nothing
 hypothesis.settings.load_profile("srlm")

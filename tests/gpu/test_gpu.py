@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill import check, iterate_command, make_run
 from srlm.run.folder import Run
+from tests.helpers.kills import check, iterate_command, make_run
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_the_loop_on_a_gpu(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""Child processes: progress from their files, their ends, and that they never outlive the parent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from srlm.errors import StageError, UserError
+from srlm.process.launch import Watch, run_child
+from tests.helpers.kills import hear_ctrl_c
+
+
+def child(tmp_path: Path, body: str) -> list[str]:
+    """A command that runs `body` in a process of its own."""
+    script = tmp_path / "child.py"
+    script.write_text(f"import os, sys, json, time\nfrom pathlib import Path\nhere = Path({str(tmp_path)!r})\n{body}\n")
+    return [sys.executable, str(script)]
+
+
+def run(tmp_path: Path, body: str, watches: list[Watch] | None = None) -> dict:
+    with (tmp_path / "lock").open("w") as lock:
+        return run_child(
+            child(tmp_path, body), tmp_path / "result.json", tmp_path / "log", watches or [], lock.fileno()
+        )
+
+
+def result(value: dict) -> str:
+    return f"(here / 'result.json').write_text(json.dumps({value!r}))"
+
+
+def test_what_the_child_reports_comes_back(tmp_path: Path) -> None:
+    assert run(tmp_path, result({"ok": True, "info": {"rows": 3}})) == {"rows": 3}
+
+
+def test_the_users_error_in_the_child_is_the_parents(tmp_path: Path) -> None:
+    body = result({"ok": False, "problem": "x is wrong", "fix": "mend x"}) + "; sys.exit(2)"
+    with pytest.raises(UserError, match="x is wrong: mend x"):
+        run(tmp_path, body)
+
+
+def test_a_crash_names_its_last_line_and_the_log(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"exit code 1: ValueError: out of luck \(see .*log\)"):
+        run(tmp_path, "raise ValueError('out of luck')")
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_a_killed_child_is_named_and_an_old_result_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"ok": True, "info": {}}))
+    with pytest.raises(StageError, match="signal SIGKILL"):
+        run(tmp_path, "os.kill(os.getpid(), 9)")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    body = "from srlm.process.child import run_job\n"
+    body += "def work(): raise ExceptionGroup('g', [OSError(28, 'No space left on device')])\n"
+    body += "sys.exit(run_job(work, here / 'result.json'))"
+    with pytest.raises(UserError, match="the disk is full: make room"):
+        run(tmp_path, body)
+
+
+def test_the_result_counts_whatever_the_exit_code(tmp_path: Path) -> None:
+    """torchrun ends with 1 whatever its processes end with."""
+    assert run(tmp_path, result({"ok": True, "info": {"rows": 3}}) + "; sys.exit(1)") == {"rows": 3}
+    body = "from srlm.process.child import run_job\n"
+    body += "def work(): raise OSError(28, 'No space left on device')\n"
+    body += "run_job(work, here / 'result.json')\n"
+    with pytest.raises(UserError, match="the disk is full: make room"):
+        run(tmp_path, body + "sys.exit(1)")
+
+
+def test_a_full_disk_without_room_for_a_result_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    body = "from srlm.process import child\n"
+    body += "def full(*_): raise OSError(28, 'No space left on device')\n"
+    body += "child.write_json = full\n"
+    body += "sys.exit(child.run_job(dict, here / 'result.json'))"
+    with pytest.raises(UserError, match="the disk is full: make room"):
+        run(tmp_path, body)
+
+
+def test_progress_counts_whole_rows_and_a_trainers_steps(tmp_path: Path) -> None:
+    rows, log = tmp_path / "rows.jsonl", tmp_path / "train.jsonl"
+    watch, steps = Watch("rows", rows, 3), Watch("steps", log, 9, steps=True)
+    watch.look()
+    assert watch.done == 0
+    rows.write_bytes(b"{}\n{}\n{torn")
+    watch.look()
+    assert watch.done == 2
+    rows.write_bytes(b"{}\n{}\n{}\n")
+    watch.look()
+    assert watch.done == 3
+    log.write_text('{"step": 1, "total_steps": 40}\n{"step": 2, "total_steps": 40}\n')
+    steps.look()
+    assert (steps.done, steps.total) == (2, 40)
+    log.write_text('{"step": 1, "total_steps": 40}\n')  # a resumed trainer cuts its log back
+    steps.look()
+    assert steps.done == 1
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition: object, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at /proc")
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_the_child_and_its_own_children_end_with_the_parent(tmp_path: Path, sign: int) -> None:
+    body = "from srlm.process.child import die_with_parent; die_with_parent()\n"
+    body += "grandchild = os.fork()\n"
+    body += "if grandchild == 0: die_with_parent()\n"
+    body += "(here / f'pid-{os.getpid()}').touch()\n"
+    body += "time.sleep(300)"
+    command = child(tmp_path, body)
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from srlm.process.launch import run_child\n"
+            f"run_child({command!r}, Path('r.json'), Path('log'), [], sys.stderr.fileno())",
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=hear_ctrl_c,
+    )
+    assert wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    pids = [int(path.name[4:]) for path in tmp_path.glob("pid-*")]
+    os.kill(parent.pid, sign)
+    parent.wait(20)
+    assert wait_for(lambda: not any(alive(pid) for pid in pids))

@@ -1,0 +1,78 @@
+"""The command line: exit codes, one-line errors, help without heavy imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.run_folder import bare_run, finished_run
+
+
+def srlm(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "srlm.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspect", "nowhere"], "nowhere: no run folder: make one with `srlm init`"),
+        (["iterate", "3"], "no run under runs/: make one with `srlm init`"),
+        (["init", "r", "--recipe", "dmeo"], "no recipe 'dmeo': known: demo, paper, small; did you mean demo?"),
+        (["init", "r", "--recipe", "demo", "--set", "judge.smaples=3"], "unknown key judge.smaples"),
+        (["init", "r"], "--model"),
+    ],
+)
+def test_the_users_error_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = srlm(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_stale_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    config = run.root / "config.toml"
+    config.write_text(config.read_text().replace("beta = 0.1", "beta = 0.3"))
+    done = srlm("iterate", "2", "--run", str(run.root))
+    assert done.returncode == 2
+    assert "dpo.beta was 0.1, is 0.3" in done.stderr
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    with run.lock():
+        done = srlm("iterate", "1", "--run", str(run.root))
+    assert done.returncode == 2
+    assert "in use by process" in done.stderr
+
+
+def test_the_latest_run_is_named(tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs" / "only")
+    done = srlm("inspect", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "runs/only (the only run)" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", ["demo", "small", "paper"])
+def test_every_recipe_is_explained(recipe: str) -> None:
+    done = srlm("config", "--recipe", recipe)
+    assert done.returncode == 0
+    assert "Candidates per instruction (N)." in done.stdout
+
+
+def test_help_has_commands_that_can_be_run() -> None:
+    done = srlm("iterate", "--help")
+    assert done.returncode == 0
+    assert "srlm iterate 3 --run runs/a" in done.stdout
+
+
+def test_dry_run_changes_nothing(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    before = {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()}
+    done = srlm("iterate", "3", "--run", str(run.root), "--dry-run", "--redo", "M2")
+    assert done.returncode == 0
+    assert "redo" in done.stdout
+    assert {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()} == before

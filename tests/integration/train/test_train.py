@@ -1,0 +1,376 @@
+"""The train step on a tiny random model: reference, log, resume, LoRA, bad input."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srlm.errors import UserError
+from srlm.model.chat import end_of_turn_ids
+from srlm.settings import LoraSettings
+from srlm.train import checkpoints
+from srlm.train.job import TrainJob, batch_plan
+from tests.helpers.train_jobs import (
+    CHATML,
+    Make,
+    as_rows,
+    dpo_rows,
+    encoder,
+    log_of,
+    make_model,
+    make_tokenizer,
+    run,
+    sft_rows,
+    weights,
+)
+
+# --- jobs ----------------------------------------------------------------------------------------------------------
+
+
+def test_job_survives_its_file_and_fits_its_settings(make: Make) -> None:
+    for algorithm in ("sft", "dpo"):
+        job = make(algorithm)
+        assert TrainJob.model_validate_json(job.model_dump_json()) == job
+    with pytest.raises(ValueError, match="not those of sft"):
+        make("sft").model_validate(make("dpo").model_dump() | {"algorithm": "sft"})
+
+
+def test_digest_covers_the_outcome_and_no_paths(make: Make) -> None:
+    digest = make(name="a").digest()
+    assert make(name="b", train={"save_steps": 5, "per_device_batch": 2}).digest() == digest
+    assert make(name="c", optimizer={"learning_rate": 1e-3}).digest() != digest
+    assert make(name="d", rows=sft_rows(3)).digest() != digest
+
+
+@pytest.mark.parametrize(
+    ("batch", "per_device", "processes", "plan"),
+    [(16, 8, 1, (8, 2)), (16, 16, 2, (8, 1)), (12, 8, 1, (6, 2)), (7, 4, 1, (1, 7)), (4, 64, 1, (4, 1))],
+)
+def test_batch_plan_is_exact(batch: int, per_device: int, processes: int, plan: tuple[int, int]) -> None:
+    assert batch_plan(batch, per_device, processes) == plan
+
+
+def test_batch_that_cannot_be_shared_names_the_numbers() -> None:
+    with pytest.raises(UserError, match=r"16 cannot be shared by 3 processes.*18"):
+        batch_plan(16, 8, 3)
+
+
+def test_job_module_and_chat_import_no_torch() -> None:
+    code = (
+        "import sys, srlm.train.job, srlm.model.chat; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def test_sft_learns_and_leaves_a_whole_model(make: Make) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    job = make(optimizer={"epochs": 6})
+    info = run(job)
+    rows = log_of(job)
+    assert [row["step"] for row in rows] == list(range(1, 19))
+    assert {row["total_steps"] for row in rows} == {18}
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[0].keys() == {
+        *("step", "total_steps", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
+    }
+    assert rows[-1]["learning_rate"] < 0.25 * rows[0]["learning_rate"]
+    assert (info["rows"], info["steps"], info["epochs"], info["truncated"]) == (20, 18, 6, 0)
+    assert (info["world_size"], info["resumed_from_step"], info["rows_dropped"]) == (1, 0, {})
+    assert info["tokens"] == rows[-1]["tokens"] > 0
+    assert not job.checkpoints.exists()
+    AutoModelForCausalLM.from_pretrained(job.out)
+    tokenizer = AutoTokenizer.from_pretrained(job.out)
+    assert tokenizer.chat_template == CHATML
+    assert GenerationConfig.from_pretrained(job.out).eos_token_id == end_of_turn_ids(tokenizer)
+    config = json.loads((job.out / "config.json").read_text())
+    assert config.get("use_cache", True)
+
+
+def test_loosely_written_generation_config_does_not_stop_the_saving(make: Make, base: Path, tmp_path: Path) -> None:
+    """transformers loads a temperature without do_sample with a warning, but refuses to save it."""
+    from transformers import GenerationConfig
+
+    loose = tmp_path / "loose"
+    shutil.copytree(base, loose)
+    (loose / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.9, "eos_token_id": 257}')
+    job = make(model=str(loose), optimizer={"epochs": 1})
+    run(job)
+    saved = GenerationConfig.from_pretrained(job.out)
+    assert saved.eos_token_id == end_of_turn_ids(make_tokenizer())
+    assert saved.temperature is None
+
+
+def test_learning_rate_ends_at_its_ratio(make: Make) -> None:
+    job = make(rows=sft_rows(8), optimizer={"batch_size": 2, "epochs": 5, "final_lr_ratio": 0.3, "warmup_ratio": 0.2})
+    run(job)
+    rates = [row["learning_rate"] / 5e-3 for row in log_of(job)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == pytest.approx(4, abs=1)
+    assert rates[-1] == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_dpo_starts_from_its_reference_and_the_reference_stays(make: Make, rank: int, monkeypatch: Any) -> None:
+    """Step 1: loss ln 2, rewards 0. Later: the policy moves, the reference's log-probs of the same rows do not."""
+    import torch
+
+    from srlm.train import common
+
+    seen: list[Any] = []
+    real = common.dpo_trainer
+
+    def spying(*args: Any) -> Any:
+        trainer = real(*args)
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(6)])
+        seen.append(
+            (trainer, batch, torch.cat(trainer.compute_ref_log_probs(trainer.ref_model or trainer.model, batch)))
+        )
+        return trainer
+
+    monkeypatch.setattr(common, "dpo_trainer", spying)
+    job = make("dpo", train={"lora": LoraSettings(rank=rank), "per_device_batch": 4})
+    info = run(job)
+    rows = log_of(job)
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert rows[0]["rewards_chosen"] == pytest.approx(0, abs=1e-6)
+    assert rows[0]["rewards_rejected"] == pytest.approx(0, abs=1e-6)
+    assert rows[-1]["reward_margin"] > 0.01
+    assert rows[-1]["logps_chosen"] != rows[-1]["logps_rejected"]
+    assert info["reference"]["model"] == job.model
+    trainer, batch, before = seen[0]
+    if rank == 0:  # under LoRA the adapter has been merged away by now: see the next test
+        after = torch.cat(trainer.compute_ref_log_probs(trainer.ref_model, batch))
+        assert torch.equal(before, after)
+
+
+def test_lora_reference_is_the_base_after_training(make: Make) -> None:
+    """After training and before merging, the adapter switched off gives the starting model's log-probs exactly."""
+    import torch
+    from datasets import Dataset
+
+    from srlm.train.dpo import dpo_trainer
+    from srlm.train.log import StepLog
+    from srlm.train.models import load_model, load_tokenizer
+
+    job = make("dpo", train={"lora": LoraSettings(rank=4), "per_device_batch": 4})
+    callback = StepLog(job, {})
+    data = Dataset.from_list(encoder().dpo(as_rows("dpo", dpo_rows())))
+    trainer = callback.trainer = dpo_trainer(job, load_model(job)[0], load_tokenizer(job), data, callback)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(6)])
+    before = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
+    trainer.train()
+    assert torch.equal(before, torch.cat(trainer.compute_ref_log_probs(trainer.model, batch)))
+    assert trainer.ref_model is None
+    moved = trainer.model(input_ids=batch["input_ids"]).logits
+    with trainer.model.disable_adapter():
+        assert not torch.allclose(moved, trainer.model(input_ids=batch["input_ids"]).logits, atol=1e-3)
+
+
+def test_wrong_reference_stops_the_training(make: Make, monkeypatch: Any) -> None:
+    """A reference that is another model is noticed at the first step."""
+    import torch
+
+    from srlm.train import dpo
+
+    real = dpo.load_model
+
+    def shifted(job: TrainJob) -> Any:
+        model, dtype = real(job)
+        with torch.no_grad():
+            model.model.embed_tokens.weight.mul_(2)
+        return model, dtype
+
+    monkeypatch.setattr(dpo, "load_model", shifted)
+    with pytest.raises(RuntimeError, match="reference is not the starting model"):
+        run(make("dpo"))
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
+def test_lora_saves_a_merged_model_in_the_dtype_it_came_in(make: Make, tmp_path: Path, algorithm: str) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
+    job = make(algorithm, model=str(start), train={"lora": LoraSettings(rank=4), "save_steps": 2})
+    info = run(job)
+    assert not list(job.out.glob("adapter*"))
+    old, new = load_file(start / "model.safetensors"), load_file(job.out / "model.safetensors")
+    assert old.keys() == new.keys()
+    assert {tensor.dtype for tensor in new.values()} == {torch.bfloat16}
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+    assert info["dtype"]["saved"] == "bfloat16"
+
+
+def test_gradient_checkpointing_changes_no_result(make: Make) -> None:
+    run(plain := make(name="plain"))
+    run(thrifty := make(name="thrifty", train={"gradient_checkpointing": True}))
+    losses = [[row["loss"] for row in log_of(job)] for job in (plain, thrifty)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_same_seed_same_weights_other_seed_others(make: Make) -> None:
+    jobs = [make(name="a"), make(name="b"), make(name="c", seed=8)]
+    for job in jobs:
+        run(job)
+    assert weights(jobs[0]) == weights(jobs[1]) != weights(jobs[2])
+
+
+# --- resume --------------------------------------------------------------------------------------------------------
+
+
+class CutError(Exception):
+    """Stands for a sudden end."""
+
+
+@pytest.fixture
+def cut_after(monkeypatch: Any) -> Callable[[int], None]:
+    """Makes trainings end suddenly after the row of a step was written; 0 lets them live."""
+    from srlm.train.log import StepLog
+
+    real = StepLog.on_log
+
+    def cut(step: int) -> None:
+        def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
+            real(self, args, state, control, logs=logs, **kwargs)
+            if state.global_step == step:
+                raise CutError
+
+        monkeypatch.setattr(StepLog, "on_log", on_log)
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rank", "end", "resumed"),
+    [("sft", 0, 3, 2), ("sft", 0, 1, 0), ("dpo", 0, 3, 2), ("dpo", 0, 6, 4), ("dpo", 4, 5, 4)],
+)
+def test_interrupted_training_ends_with_the_same_weights(
+    make: Make, cut_after: Any, algorithm: str, rank: int, end: int, resumed: int
+) -> None:
+    changes = {"train": {"lora": LoraSettings(rank=rank), "save_steps": 2, "per_device_batch": 4}}
+    run(straight := make(algorithm, "straight", **changes))
+    cut_after(end)
+    job = make(algorithm, "cut", **changes)
+    with pytest.raises(CutError):
+        run(job)
+    assert not job.out.exists()
+    cut_after(0)
+    info = run(job)
+    assert info["resumed_from_step"] == resumed
+    assert weights(job) == weights(straight)
+    keep = ("step", "loss", "tokens", "learning_rate", "grad_norm")
+    assert [[row[k] for k in keep] for row in log_of(job)] == [[row[k] for k in keep] for row in log_of(straight)]
+
+
+def test_torn_checkpoint_is_passed_over(make: Make, cut_after: Any) -> None:
+    run(straight := make(name="straight"))
+    cut_after(5)
+    job = make(name="cut")
+    with pytest.raises(CutError):
+        run(job)
+    newest = checkpoints.newest(job.checkpoints, job.digest())
+    assert newest is not None
+    assert newest.name == "checkpoint-4"
+    with (newest / "optimizer.pt").open("r+b") as file:
+        file.truncate(100)
+    cut_after(0)
+    assert run(job)["resumed_from_step"] == 2
+    assert weights(job) == weights(straight)
+
+
+def test_checkpoint_of_other_settings_is_refused(make: Make, cut_after: Any) -> None:
+    cut_after(3)
+    with pytest.raises(CutError):
+        run(make())
+    with pytest.raises(UserError, match="other rows or settings"):
+        run(make(optimizer={"learning_rate": 1e-4}))
+
+
+def test_keep_checkpoints_keeps_the_newest(make: Make) -> None:
+    job = make(train={"keep_checkpoints": 1, "save_steps": 2})
+    run(job)
+    assert [path.name for path in job.checkpoints.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_finished_job_is_not_done_again(make: Make) -> None:
+    job = make()
+    info = run(job)
+    before = (job.out / "model.safetensors").stat().st_mtime_ns
+    assert run(job) == info
+    assert (job.out / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="made by another training"):
+        run(make(optimizer={"learning_rate": 1e-4}))
+
+
+# --- the user's errors ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": []}, "no row to train on .the file is empty"),
+        ({"max_length": 16}, r"no row to train on .20 overlong.*raise model.max_length"),
+        ({"model": "no/where/at-all"}, "no/where/at-all"),
+        ({"optimizer": {"extra": {"max_lenght": 5}}}, "sft.extra: unknown key max_lenght.*did you mean max_length"),
+        ({"optimizer": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
+        ({"optimizer": {"extra": {"learning_rate": 5}}}, "learning_rate follows from srlm's own settings"),
+        ({"optimizer": {"extra": {"optim": "adamm"}}}, "sft.extra: "),
+        ({"optimizer": {"extra": {"fsdp": "full_shard"}}}, "sft.extra: fsdp cannot be set.*must hold all weights"),
+        (
+            {"optimizer": {"extra": {"loss_type": ["robust"], "label_smoothing": 0.1}}},
+            "sft.extra: unknown key label_smoothing",
+        ),
+        ({"train": {"report_to": ["tensorbored"]}}, "unknown tracker tensorbored"),
+        ({"optimizer": {"learning_rate": 1e30}}, "diverged at step|lower the learning rate"),
+    ],
+)
+def test_users_errors_are_one_line(make: Make, monkeypatch: Any, changes: dict[str, Any], message: str) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=message) as caught:
+        run(make(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_tracker_says_what_to_install(make: Make, monkeypatch: Any) -> None:
+    monkeypatch.setattr("srlm.loop.track.TRACKERS", {"wandb": "no_such_package"})
+    with pytest.raises(UserError, match="wandb is not installed: pip install"):
+        run(make(train={"report_to": ["wandb"]}))
+
+
+def test_tensorboard_writes_beside_the_log(make: Make) -> None:
+    pytest.importorskip("tensorboard")
+    job = make(train={"report_to": ["tensorboard"]})
+    run(job)
+    assert list((job.log.parent / "tensorboard").glob("events*"))
+
+
+def test_adapter_folder_is_refused(make: Make, base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    shutil.copytree(base, folder)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="LoRA adapter"):
+        run(make("dpo", model=str(folder)))
+
+
+def test_extra_reaches_trl(make: Make) -> None:
+    job = make("dpo", optimizer={"extra": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}})
+    run(job)
+    assert log_of(job)[0]["loss"] > 1.5  # ln 2 and an untrained model's nll
+
+
+def test_all_fields_of_a_step_are_finite_json(make: Make) -> None:
+    job = make("dpo")
+    run(job)
+    for row in log_of(job):
+        assert all(math.isfinite(value) for value in row.values())
+        assert {"logps_chosen", "logps_rejected", "reward_accuracy", "reward_margin"} <= row.keys()

@@ -1,0 +1,214 @@
+"""The run folder: what is owed, what is stale, what is kept aside, who holds the lock."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srlm.errors import UserError
+from srlm.loop.plan import check_plan, make_plan
+from srlm.run.folder import Run, find_run
+from srlm.run.stages import opponents, stages_of
+from srlm.settings import PairSettings
+from tests.helpers.run_folder import bare_run, finished_run
+
+
+def states(run: Run, n: int) -> dict[str, str]:
+    return {item.stage.name: item.state for item in make_plan(run, n)}
+
+
+def change(run: Run, old: str, new: str) -> Run:
+    """Edit config.toml as a user would, and open the run again."""
+    path = run.root / "config.toml"
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new))
+    return Run(run.root)
+
+
+def test_the_order_of_stages() -> None:
+    assert [stage.name for stage in stages_of(2)] == [
+        "M0/eval", "M1/train", "M1/eval", "M1/aift", "M1/pairs", "M2/train", "M2/eval",
+    ]  # fmt: skip
+
+
+def test_head_to_head_is_a_stage_of_each_trained_model() -> None:
+    stages = {stage.name: stage for stage in stages_of(3, opponents=lambda t: opponents(t, pairwise=True))}
+    assert [name for name in stages if name.endswith("versus")] == ["M1/versus", "M2/versus", "M3/versus"]
+    assert stages["M3/versus"].inputs == ("M1/eval", "M2/eval", "M3/eval", "M1/train", "prompts/versus")
+    assert [opponents(t, pairwise=False) for t in (1, 2, 4)] == [[0], [1], [1, 2, 3]]
+    assert "eval" not in stages["M3/eval"].settings  # another judge of head to head leaves evaluations valid
+
+
+def test_options_of_pairs_that_ask_other_models_have_stages() -> None:
+    def made(**pairs: Any) -> dict[str, tuple[str, ...]]:
+        stages = stages_of(3, pairs=PairSettings(**pairs))
+        return {stage.name: stage.inputs for stage in stages if stage.part in ("past", "previous", "pairs")}
+
+    assert list(made(anchor="M1")) == ["M1/pairs", "M2/past", "M2/pairs"]  # M1 is not its own past
+    assert list(made(anchor="M0")) == ["M1/past", "M1/pairs", "M2/past", "M2/pairs"]
+    found = made(anchor="M1", consistency="soften")
+    assert found["M2/pairs"] == ("M2/aift", "M2/past", "M2/previous")
+    assert "M1/train" in found["M2/past"]
+    assert "M1/train" in found["M2/previous"]
+    assert "M0/train" not in found["M1/previous"]  # the base is not trained here
+
+
+def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "samples = 3", "samples = 5")
+    with pytest.raises(UserError, match=r"judge\.samples was 3, is 5"):
+        check_plan(run, 2, "M1/eval")  # M0/eval is stale, too
+    check_plan(run, 2, "stale")
+    run.set_aside("stale")
+    assert states(Run(run.root), 2) == {
+        "M0/eval": "owed", "M1/train": "done", "M1/eval": "owed", "M1/aift": "owed", "M1/pairs": "owed",
+        "M2/train": "owed", "M2/eval": "owed",
+    }  # fmt: skip
+
+
+def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    assert set(states(run, 2).values()) == {"done"}
+    owed = [name for name, state in states(run, 3).items() if state == "owed"]
+    assert owed == ["M2/aift", "M2/pairs", "M3/train", "M3/eval"]
+
+
+def test_a_begun_stage_is_partial_even_when_its_owner_died(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    run.begin(stages_of(1)[0])
+    assert states(Run(run.root), 1)["M0/eval"] == "partial"
+
+
+def test_a_setting_that_only_owed_stages_read_may_change_and_is_recorded(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    run.set_aside("M1/aift")
+    run = change(run, "few_shot_ift = 6", "few_shot_ift = 5")  # only M1/aift reads it, which is owed
+    run = change(run, "candidates = 4\n# Instructions", "candidates = 8\n# Instructions")  # no evaluation reads it
+    assert [item["key"] for item in check_plan(run, 2)] == ["instructions.few_shot_ift", "rollout.candidates"]
+    assert Run(run.root).record.changes[0]["is"] == 5
+    assert check_plan(Run(run.root), 2) == []
+
+
+def test_a_setting_that_a_finished_stage_read_may_not_change(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "few_shot_ift = 6", "few_shot_ift = 5")
+    with pytest.raises(UserError, match=r"M1/aift .*few_shot_ift was 6, is 5"):
+        check_plan(run, 3)
+    assert check_plan(run, 3, "M1/aift")[0]["key"] == "instructions.few_shot_ift"
+
+
+def test_speed_may_change_at_any_time_but_not_what_the_engine_computes(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "max_in_flight = 64", "max_in_flight = 8")
+    run = change(run, "[engine.args]", "[engine.args]\ntensor_parallel_size = 2")
+    assert [item["key"] for item in check_plan(run, 2)] == ["engine.args.tensor_parallel_size", "rollout.max_in_flight"]
+    run = change(run, "tensor_parallel_size = 2", 'tensor_parallel_size = 2\nquantization = "fp8"')
+    with pytest.raises(UserError, match=r"engine\.args\.quantization was null, is \"fp8\""):
+        check_plan(run, 2)
+
+
+def test_redo_lifts_only_what_it_makes_anew(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "beta = 0.1", "beta = 0.2")
+    assert check_plan(run, 2, "M2")
+    run = change(run, "final_lr_ratio = 0.2", "final_lr_ratio = 0.3")  # of SFT
+    with pytest.raises(UserError, match="M1/train"):
+        check_plan(run, 2, "M2")
+
+
+def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "beta = 0.1", "beta = 0.2")
+    assert states(run, 2)["M1/train"] == "done"  # SFT does not read dpo.beta
+    with pytest.raises(UserError) as error:
+        check_plan(run, 2)
+    assert "M2/train" in str(error.value)
+    assert "dpo.beta was 0.1, is 0.2" in str(error.value)
+    assert "--redo stale" in str(error.value)
+
+
+def test_how_the_seed_data_was_split_cannot_change(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "held_out_eft = 0.25", "held_out_eft = 0.5")
+    with pytest.raises(UserError, match=r"data\.held_out_eft was 0\.25 .* new run"):
+        check_plan(run, 3)
+
+
+def test_a_broken_run_record_is_named(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    (run.root / "run.json").write_text('{"created": 3}')
+    with pytest.raises(UserError, match=r"run\.json: created"):
+        Run(run.root)
+
+
+def test_a_changed_seed_file_or_template_is_noticed(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    (run.root / "seed" / "ift.jsonl").write_text("\n")
+    assert states(Run(run.root), 2)["M1/train"] == "stale"
+    run = finished_run(tmp_path / "s")
+    template = run.root / "prompts" / "judge.txt"
+    template.write_text(template.read_text() + "\nBe strict.")
+    found = states(Run(run.root), 2)
+    assert (found["M0/eval"], found["M1/train"], found["M1/eval"]) == ("stale", "stale", "stale")
+
+
+def test_a_lost_model_makes_its_stage_stale(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    (run.root / "M1" / "model").rmdir()
+    assert states(run, 2)["M1/train"] == "stale"
+
+
+def test_redo_keeps_the_old_files_and_owes_all_that_follows(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    aside = run.set_aside("M1/aift")
+    assert {name for name, state in states(Run(run.root), 2).items() if state == "owed"} == {
+        "M1/aift", "M1/pairs", "M2/train", "M2/eval",
+    }  # fmt: skip
+    assert (aside / "M1" / "aift" / "rollouts.jsonl").is_file()
+    assert (aside / "M2" / "eval.jsonl").is_file()
+    assert not (run.root / "M2" / "eval.jsonl").exists()
+    assert (run.root / "M1" / "model").is_dir()
+
+
+def test_redo_of_what_was_never_made_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no M7/train"):
+        finished_run(tmp_path / "r").set_aside("M7")
+
+
+def test_a_newer_run_folder_is_refused(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    path = run.root / "run.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(UserError, match="upgrade srlm"):
+        Run(run.root)
+
+
+def test_the_only_or_the_latest_run_is_found(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make one with `srlm init`"):
+        find_run(None, tmp_path)
+    bare_run(tmp_path / "one")
+    assert find_run(None, tmp_path)[1] == "the only run"
+    latest = bare_run(tmp_path / "two")
+    found, how = find_run(None, tmp_path)
+    assert (found.root, how) == (latest.root, "the latest of 2 runs")
+
+
+def test_settings_that_a_run_never_knew_count_as_their_defaults(tmp_path: Path) -> None:
+    """A run that was made before a setting existed stays valid, and changes with the setting."""
+    run = finished_run(tmp_path / "r")
+    for stage in run.record.stages.values():
+        stage.settings = {key: value for key, value in stage.settings.items() if key != "judge.mode"}
+    del run.record.settings["judge.mode"]
+    run.save()
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    assert check_plan(Run(run.root), 3) == []
+    run = change(run, 'mode = "sampled"', 'mode = "expected"')
+    with pytest.raises(UserError, match=r'judge.mode was "sampled", is "expected"'):
+        check_plan(run, 3)
+
+
+def test_the_pairwise_rubric_is_an_input_of_judging_in_mode_pairwise_only(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    path = run.root / "prompts" / "pairwise.txt"
+    path.write_text(path.read_text() + "\nBe strict.")
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    run = change(bare_run(tmp_path / "p"), 'mode = "sampled"', 'mode = "pairwise"')
+    run.begin(stages_of(1)[0])
+    path = run.root / "prompts" / "pairwise.txt"
+    path.write_text(path.read_text() + "\nBe strict.")
+    assert states(Run(run.root), 1)["M0/eval"] == "stale"
