@@ -102,7 +102,6 @@ def job_of(file: Path, settings: JudgeSettings, name: str) -> JudgeJob:
         scale=None,
         seed=1,
         rows=file.with_name(name),
-        result=file.with_name("result.json"),
     )
 
 

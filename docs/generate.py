@@ -54,7 +54,7 @@ def command_line() -> str:
         *_parameters(root),
     ]
     for name, found in commands:
-        parts += [f"## {name}", inspect.cleandoc(found.help or NOTHING), block([usage(name, found)])]
+        parts += [f"## {name}", inspect.cleandoc(found.help or NOTHING), block([usage(name, found)], "text")]
         parts += [*_parameters(found), *_examples(found.epilog)]
     return _page(parts)
 
@@ -282,9 +282,9 @@ def _cell(text: str) -> str:
     return "`".join(pieces)
 
 
-def block(lines: list[str]) -> str:
-    """A code block of shell commands."""
-    return "\n".join(["```sh", *lines, "```"])
+def block(lines: list[str], language: str = "sh") -> str:
+    """A code block, by default of shell commands."""
+    return "\n".join([f"```{language}", *lines, "```"])
 
 
 def slug(heading: str) -> str:

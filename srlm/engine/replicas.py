@@ -153,16 +153,16 @@ def _settle(future: "asyncio.Future[Any]", result: Any, error: Exception | None)
 def _serve(connection: Connection, arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
     """The engine process: load, say so, answer until the other side is gone."""
     os.environ.update(environment)
+    asyncio.run(_answer(connection, arguments))
+
+
+async def _answer(connection: Connection, arguments: tuple[Any, ...]) -> None:
     try:
-        engine = VllmEngine(*arguments)
+        engine: Engine = VllmEngine(*arguments)  # inside the loop, where vLLM's own client wants to be made
     except UserError as error:
         connection.send(((), error))
         return
     connection.send((engine.controls, None))
-    asyncio.run(_answer(connection, engine))
-
-
-async def _answer(connection: Connection, engine: Engine) -> None:
     loop = asyncio.get_running_loop()
     tasks: dict[int, asyncio.Task[None]] = {}
 

@@ -1,14 +1,13 @@
 """A run made from ranked responses, and the judging of them on the scripted engine."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-from srlm.generate.parts import make_parts
 from srlm.records import JudgeEval, Messages, RatedRow
 from srlm.run.folder import Run
 from srlm.store import read_rows, write_json, write_rows
 from tests.helpers.run_folder import bare_run
+from tests.helpers.written import write
 
 TALK = [
     {"role": "system", "content": "You are terse."},
@@ -52,5 +51,5 @@ def reply(messages: Messages, seed: int) -> str:
 
 
 def judge(run: Run, engine: Any) -> list[JudgeEval]:
-    asyncio.run(make_parts(run, 0, ["judge"], engine))
+    write(run, 0, ["judge"], engine)
     return list(read_rows(run.baseline / "judgements.jsonl", JudgeEval))

@@ -36,7 +36,6 @@ def found(*asked: Path | str, limit: int | None = None, max_length: int = 512) -
         seed=1,
         max_length=max_length,
         measure=None,
-        result=Path("unused"),
     )
     tasks: dict[str, str] = look(job)["tasks"]
     return tasks

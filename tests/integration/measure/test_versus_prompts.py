@@ -1,6 +1,5 @@
 """`srlm eval --prompts` and `--against`: other prompts, other opponents, and that nothing is asked twice."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ import pytest
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
-from srlm.generate.parts import answer_prompts
 from srlm.measure.versus.command import eval_run
 from srlm.records import Messages, PromptRow, Rollout
 from srlm.run.folder import Run
 from srlm.store import read_rows, write_rows
 from tests.helpers.chat_server import ChatServer, serve
 from tests.helpers.versus_run import run_with_answers, scored
+from tests.helpers.written import write
 
 ASKED = ["What is 3 plus 4?", "What is 2 plus 2?", "Which comes first, b or a?"]
 
@@ -81,11 +80,11 @@ def test_answers_go_on_from_the_last_row(tmp_path: Path) -> None:
         return f"answer {seed}"
 
     with pytest.raises(BaseExceptionGroup):
-        asyncio.run(answer_prompts(Run(run.root), prompts, answers, ScriptedEngine(crash)))
+        write(Run(run.root), 0, ["answers"], ScriptedEngine(crash), folder=tmp_path)
     before = answers.read_bytes()
     assert [row.id for row in read_rows(answers, Rollout)] == ["p0", "p1"]
     whole = ScriptedEngine(lambda messages, seed: f"answer {seed}")
-    asyncio.run(answer_prompts(Run(run.root), prompts, answers, whole))
+    write(Run(run.root), 0, ["answers"], whole, folder=tmp_path)
     assert [messages[-1]["content"] for messages, _, _ in whole.asked] == [ASKED[2]]
     assert answers.read_bytes().startswith(before)
     assert [row.id for row in read_rows(answers, Rollout)] == ["p0", "p1", "p2"]

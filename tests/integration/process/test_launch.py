@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from srlm.errors import StageError, UserError
-from srlm.process.launch import Watch, run_child
+from srlm.process.job import Job
+from srlm.process.launch import Watch, launch_command, run_child, run_command
 from tests.helpers.kills import hear_ctrl_c
 
 
@@ -22,11 +23,10 @@ def child(tmp_path: Path, body: str) -> list[str]:
     return [sys.executable, str(script)]
 
 
-def run(tmp_path: Path, body: str, watches: list[Watch] | None = None) -> dict:
+def run(tmp_path: Path, body: str, watches: list[Watch] | None = None, lighter: str = "") -> dict:
+    command, result = child(tmp_path, body), tmp_path / "result.json"
     with (tmp_path / "lock").open("w") as lock:
-        return run_child(
-            child(tmp_path, body), tmp_path / "result.json", tmp_path / "log", watches or [], lock.fileno()
-        )
+        return run_command(command, result, tmp_path / "log", watches or [], lock.fileno(), lighter)
 
 
 def result(value: dict) -> str:
@@ -51,8 +51,56 @@ def test_a_crash_names_its_last_line_and_the_log(tmp_path: Path) -> None:
 
 def test_a_killed_child_is_named_and_an_old_result_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps({"ok": True, "info": {}}))
-    with pytest.raises(StageError, match="signal SIGKILL"):
-        run(tmp_path, "os.kill(os.getpid(), 9)")
+    with pytest.raises(StageError, match="was killed, probably for lack of memory: take less"):
+        run(tmp_path, "os.kill(os.getpid(), 9)", lighter="take less")
+
+
+def test_a_job_goes_to_the_child_and_its_report_comes_back(tmp_path: Path) -> None:
+    """By the module's name, and not to a module of that name in the folder where the user stands."""
+    (tmp_path / "echo_job.py").write_text(
+        "import sys\nfrom srlm.process.child import main\nfrom srlm.process.job import Job\n"
+        "class Echo(Job):\n    word: str\n"
+        "if __name__ == '__main__':\n    sys.exit(main(Echo, lambda job: {'said': job.word}))\n"
+    )
+
+    class Echo(Job):
+        word: str
+
+    with (tmp_path / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(StageError, match="No module named echo_job"):
+            run_child("echo_job", Echo(word="hello"), tmp_path / "a.log", [], lock.fileno())
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        found = run_child("echo_job", Echo(word="hello"), tmp_path / "b.log", [], lock.fileno())
+    assert found["said"] == "hello"
+    assert found["launch"] == launch_command("echo_job", tmp_path / "b.job.json")
+
+
+def test_several_processes_start_as_safely_as_one() -> None:
+    command = launch_command("srlm.train", Path("a.job.json"), 2)
+    assert [command[at + 1 :][:2] for at, part in enumerate(command) if part == "-P"] == [
+        ["-m", "torch.distributed.run"],
+        ["-m", "srlm.train"],
+    ]
+
+
+def test_memory_that_does_not_suffice_is_told_with_what_takes_less(tmp_path: Path) -> None:
+    body = "from srlm.process.child import run_job\n"
+    body += "class OutOfMemoryError(RuntimeError): pass\n"
+    body += "def work(): raise OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB\\nmore')\n"
+    body += "run_job(work, here / 'result.json')"
+    with pytest.raises(StageError, match=r"OutOfMemoryError: CUDA out of memory. Tried .* 2 GiB: take less \(see"):
+        run(tmp_path, body, lighter="take less")
+    torchrun = "print('  traceback : Signal 9 (SIGKILL) received by PID 77'); print('====='); sys.exit(1)"
+    with pytest.raises(StageError, match="was killed, probably for lack of memory: take less"):
+        run(tmp_path, torchrun, lighter="take less")
+
+
+def test_temporary_files_go_with_the_child(tmp_path: Path) -> None:
+    body = "import tempfile; Path(tempfile.gettempdir(), 'left').touch()\n"
+    body += "(here / 'place').write_text(tempfile.gettempdir())\n" + result({"ok": True, "info": {}})
+    run(tmp_path, body)
+    assert not Path((tmp_path / "place").read_text()).exists()
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
@@ -130,8 +178,8 @@ def test_the_child_and_its_own_children_end_with_the_parent(tmp_path: Path, sign
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from srlm.process.launch import run_child\n"
-            f"run_child({command!r}, Path('r.json'), Path('log'), [], sys.stderr.fileno())",
+            "import sys; from pathlib import Path; from srlm.process.launch import run_command\n"
+            f"run_command({command!r}, Path('r.json'), Path('log'), [], sys.stderr.fileno())",
         ],
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,

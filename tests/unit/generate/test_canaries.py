@@ -8,12 +8,12 @@ import pytest
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.generate.canaries import NAMES, canary_rows, canary_texts
-from srlm.generate.evaluator import Evaluator
 from srlm.judge.rubric import load_rubric
 from srlm.measure.metrics import canary_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Judgement, Messages, PromptRow, Rollout
 from tests.helpers.run_folder import bare_run
+from tests.helpers.written import evaluator as make_evaluator
 
 RUBRIC = load_rubric(PROMPTS / "judge.txt")
 PROMPT_ROWS = [PromptRow(id=f"p{n}", messages=[{"role": "user", "content": f"question {n}"}]) for n in (3, 1, 2)]
@@ -58,7 +58,7 @@ def test_they_are_judged_as_answers_are(tmp_path: Path) -> None:
         return "Score: 1"
 
     run = bare_run(tmp_path / "r")
-    evaluator = Evaluator(ScriptedEngine(reply), run.templates, run.config)
+    evaluator = make_evaluator(run, run.config, ScriptedEngine(reply))
     items = evaluator.canaries(PROMPT_ROWS)
     rows = [asyncio.run(evaluator.row(item)) for item in items]
     assert all(isinstance(row, CanaryEval) and [j.score for j in row.judgements] == [1, 1, 1] for row in rows)
@@ -76,7 +76,7 @@ def test_a_judge_who_compares_sees_them_beside_the_models_own_answers(tmp_path: 
 
     run = bare_run(tmp_path / "r")
     config = run.config.model_copy(update={"judge": run.config.judge.model_copy(update={"mode": "pairwise"})})
-    evaluator = Evaluator(ScriptedEngine(reply), run.templates, config)
+    evaluator = make_evaluator(run, config, ScriptedEngine(reply))
     item = next(item for item in evaluator.canaries(PROMPT_ROWS) if item.name == "score")
     row = asyncio.run(evaluator.row(item))
     assert [j.score for j in row.judgements] == [0.0] * 4 * 3  # against each of 4 answers, K = 3

@@ -9,11 +9,11 @@ import pytest
 
 from srlm.engine import Sample, Sampling
 from srlm.engine.scripted import ScriptedEngine
-from srlm.generate.parts import make_parts
 from srlm.records import AnswerEval, CanaryEval, EvalRow, IFTRow, Instruction, Messages, PromptRow, RatedRow, Rollout
 from srlm.run.folder import Run
 from srlm.store import read_rows, write_rows
 from tests.helpers.run_folder import bare_run
+from tests.helpers.written import write
 
 QUESTION = "what is the {} thing"
 NUMBERS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
@@ -52,7 +52,7 @@ def reply(messages: Messages, seed: int) -> str:
 
 
 def generate(run: Run, engine: Any) -> None:
-    asyncio.run(make_parts(run, 1, ["eval", "aift"], engine))
+    write(run, 1, ["eval", "aift"], engine)
 
 
 def rows(run: Run) -> tuple[list[Instruction], list[Rollout], list[Any]]:
@@ -155,8 +155,8 @@ def test_another_model_writes_the_instructions_and_this_one_answers_them(tmp_pat
     )
     run = Run(run.root)
     writer, answerer = ScriptedEngine(reply), ScriptedEngine(reply)
-    asyncio.run(make_parts(run, 1, ["instructions"], writer))
-    asyncio.run(make_parts(run, 1, ["aift"], answerer))
+    write(run, 1, ["instructions"], writer)
+    write(run, 1, ["aift"], answerer)
     assert all("Write one new task" in messages[0]["content"] for messages, _, _ in writer.asked)
     assert not any("Write one new task" in messages[0]["content"] for messages, _, _ in answerer.asked)
     assert len(rows(run)[1]) == 10
@@ -200,8 +200,8 @@ def other_models(run: Run) -> list[list[Rollout]]:
 def test_an_earlier_model_answers_the_same_instructions_and_this_one_judges_it(tmp_path: Path) -> None:
     run, past = small_run(tmp_path / "r"), ScriptedEngine(lambda messages, seed: "as ever")
     generate(run, ScriptedEngine(reply))
-    asyncio.run(make_parts(run, 1, ["past"], past))
-    asyncio.run(make_parts(run, 1, ["judge_past"], ScriptedEngine(reply)))
+    write(run, 1, ["past"], past)
+    write(run, 1, ["judge_past"], ScriptedEngine(reply))
     own, answered, judged, _ = other_models(run)
     assert [(row.id, row.messages) for row in judged] == [(row.id, row.messages) for row in own]
     assert not any("### Review" in messages[0]["content"] for messages, _, _ in past.asked)
@@ -221,11 +221,11 @@ def test_the_previous_model_judges_the_same_candidates_and_a_crash_loses_none_of
     run = small_run(tmp_path / "r")
     generate(run, ScriptedEngine(reply))
     with pytest.raises(BaseExceptionGroup):
-        asyncio.run(make_parts(run, 1, ["previous"], Crashing(lambda messages, seed: "Score: 2")))
+        write(run, 1, ["previous"], Crashing(lambda messages, seed: "Score: 2"))
     begun = len(other_models(run)[3])
     assert 0 < begun < 10
     second = ScriptedEngine(lambda messages, seed: "Score: 2")
-    asyncio.run(make_parts(run, 1, ["previous"], second))
+    write(run, 1, ["previous"], second)
     own, _, _, judged = other_models(run)
     assert len(second.asked) == 4 * (10 - begun)
     assert [[c.text for c in row.candidates] for row in judged] == [[c.text for c in row.candidates] for row in own]
