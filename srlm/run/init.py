@@ -211,7 +211,7 @@ def _prepare(config: Config, sources: Sources, templates: Templates, report: Ini
     load_grader(config.eval.grader)  # a wrong name shall show now, not after the first engine load
     if config.instructions.source == "file":
         read_prompts(Path(config.instructions.path))
-    elif config.instructions.source == "model":
+    elif config.instructions.source == "model" and not config.instructions.endpoint:
         check_model(config.instructions.path)
     given = _read(sources, templates.rubric.scale)
     model = check_model(sources.base, config.model.revision)

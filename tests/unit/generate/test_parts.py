@@ -1,0 +1,74 @@
+"""Which engine a part is given, and what the table of parts says of each."""
+
+from pathlib import Path
+
+import pytest
+
+from srlm.config import parse_config
+from srlm.engine.load import Endpoint, LocalModel
+from srlm.errors import UserError
+from srlm.generate.parts import PARTS, Lengths, Place, engines_of, watches
+from srlm.settings import Config
+from tests.helpers.run_folder import finished_run
+
+URL = "http://127.0.0.1:1/v1"
+
+
+def config(**tables: dict[str, object]) -> Config:
+    values: dict[str, object] = {"model": {"path": "base", "revision": "abc"}}
+    return parse_config(values | tables, "test")
+
+
+def test_the_model_writes_and_judges_where_no_server_is_named() -> None:
+    writer, judge = engines_of(config(), "base", ["eval", "aift"])
+    assert isinstance(writer, LocalModel)
+    assert (writer.model, writer.revision, judge) == ("base", "abc", None)
+    assert engines_of(config(), "M1/model", ["eval"])[0].model == "M1/model"
+
+
+def test_a_server_judges_beside_the_model_and_alone_where_nothing_else_is_to_do() -> None:
+    settings = config(judge={"endpoint": URL, "model": "big"})
+    writer, judge = engines_of(settings, "base", ["eval", "aift"])
+    assert isinstance(writer, LocalModel)
+    assert judge == Endpoint(url=URL, model="big")
+    assert engines_of(settings, "base", ["judge"]) == (Endpoint(url=URL, model="big"), None)
+
+
+def test_a_server_writes_instructions_and_nothing_else() -> None:
+    settings = config(instructions={"source": "model", "path": "writer", "endpoint": URL})
+    assert engines_of(settings, "writer", ["instructions"]) == (Endpoint(url=URL, model="writer"), None)
+    assert isinstance(engines_of(settings, "base", ["aift"])[0], LocalModel)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"judge": {"endpoint": URL}}, "judge.endpoint and judge.model"),
+        ({"judge": {"model": "big"}}, "judge.endpoint and judge.model"),
+        ({"instructions": {"endpoint": URL}}, 'instructions.source = "model"'),
+        ({"judge": {"endpoint": URL, "model": "big"}, "pairs": {"consistency": "drop"}}, "always the same one"),
+    ],
+)
+def test_servers_without_what_they_need(tables: dict[str, dict[str, object]], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config(**tables)
+
+
+def test_each_part_knows_its_rows_and_how_many_there_will_be(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    place = Place(run, 1)
+    assert {name: part.rows(place).name for name, part in PARTS.items() if name != "answers"} == {
+        "eval": "eval.jsonl",
+        "judge": "judgements.jsonl",
+        "instructions": "instructions.jsonl",
+        "aift": "rollouts.jsonl",
+        "past": "past.jsonl",
+        "judge_past": "past_judged.jsonl",
+        "previous": "previous_judged.jsonl",
+    }
+    [bar] = watches(place, ["past"])
+    assert (bar.label, bar.total) == ("M1: an earlier model answers the same instructions", 2)
+    lengths = Lengths(answer=10, judgement=5)
+    count, k = run.config.instructions.count, run.config.judge.samples
+    assert PARTS["aift"].tokens(run, lengths) == count * run.config.rollout.candidates * (10 + k * 5)
+    assert PARTS["aift"].tokens(run, lengths) == sum(PARTS[p].tokens(run, lengths) for p in ("past", "judge_past"))
