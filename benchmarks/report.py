@@ -26,11 +26,11 @@ from pathlib import Path
 from srlm.config import flat, parse_config, to_toml
 from srlm.generate.pairs import make_pair
 from srlm.judge.agreement import judge_metrics
+from srlm.loop.stages import stages
 from srlm.measure.metrics import answer_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.run.folder import SEED_FILES, Run, RunRecord
-from srlm.run.stages import stages_of
 from srlm.store import write_json, write_rows, write_text
 
 MODELS = 3
@@ -63,7 +63,7 @@ def make_run(root: Path, rollouts: int, candidates: int, judgements: int) -> Run
     write_json(root / "run.json", record.model_dump(mode="json"))
     run, source = Run(root), random.Random(0)
     shares = [rollouts // MODELS + (number < rollouts % MODELS) for number in range(MODELS)]
-    for stage in stages_of(MODELS + 1):
+    for stage in stages(run, MODELS + 1):
         if stage.t <= MODELS:
             _write_stage(run, stage.name, source, (shares[stage.t - 1], candidates, judgements))
             run.begin(stage)

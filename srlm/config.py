@@ -14,6 +14,8 @@ from srlm.errors import UserError
 from srlm.packaged import RECIPES
 from srlm.settings import FORMAT, SPEED_ARGUMENTS, Config, Settings
 
+_NEVER = object()  # equal to no value: of a field that was there from the beginning
+
 
 def recipe_names() -> list[str]:
     """The recipes that ship with srlm."""
@@ -73,23 +75,31 @@ def to_toml(config: Config) -> str:
     return tomlkit.dumps(document)
 
 
-def flat(settings: Settings, prefix: str = "", knobs: bool = True) -> dict[str, Any]:
-    """Dotted key -> value; without the knobs (`knob`) when `knobs` is false."""
+def flat(settings: Settings, prefix: str = "", knobs: bool = True, unchanged: bool = True) -> dict[str, Any]:
+    """Dotted key -> value; without the knobs (`knob`) when `knobs` is false.
+
+    When `unchanged` is false, also without the settings that came later (`later`) and do what was done before them.
+    """
     result: dict[str, Any] = {}
     for name, field, value in _fields(settings):
         if isinstance(value, Settings):
-            result |= flat(value, f"{prefix}{name}.", knobs)
+            result |= flat(value, f"{prefix}{name}.", knobs, unchanged)
         elif isinstance(value, dict):
             items = {f"{prefix}{name}.{key}": item for key, item in value.items()}
             result |= {key: item for key, item in items.items() if knobs or key not in SPEED_ARGUMENTS}
-        elif knobs or not is_knob(field):
+        elif (knobs or not is_knob(field)) and (unchanged or _marks(field).get("before", _NEVER) != value):
             result[prefix + name] = value
     return result
 
 
 def is_knob(field: FieldInfo) -> bool:
     """Whether the field may change in the middle of a run."""
-    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("knob"))
+    return bool(_marks(field).get("knob"))
+
+
+def _marks(field: FieldInfo) -> dict[str, Any]:
+    """What `knob` and `later` say of the field."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, FieldInfo]:
@@ -104,12 +114,16 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, F
     return result
 
 
-# Dotted key -> default, of every key that has one: what a run knew nothing of when it was made was in effect like this.
-DEFAULTS = {
-    key: field.default
-    for key, field in known_keys().items()
-    if not field.is_required() and not isinstance(field.default, dict)  # of a dict, `flat` has a key for each item
-}
+def in_effect(model: type[BaseModel] = Config) -> dict[str, Any]:
+    """Dotted key -> what was in effect where nothing is known of the key: what `later` says of it, or its default."""
+    return {
+        key: _marks(field).get("before", field.default)
+        for key, field in known_keys(model).items()
+        if not field.is_required() and not isinstance(field.default, dict)  # of a dict, `flat` has a key for each item
+    }
+
+
+DEFAULTS = in_effect()  # for what a run knew nothing of when it was made
 
 
 def _fields(settings: Settings) -> Iterator[tuple[str, FieldInfo, Any]]:

@@ -10,7 +10,7 @@ each phase is a child process that owns the accelerator alone, since only its en
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -24,16 +24,18 @@ from srlm.loop.other_models import past_answers, rank_agreements
 from srlm.loop.phases import Phases
 from srlm.loop.plan import check_plan
 from srlm.loop.promote import check_promotion
-from srlm.loop.track import check_trackers, track
+from srlm.loop.redo import set_aside
+from srlm.loop.track import track
 from srlm.measure.figures import write_metrics
 from srlm.measure.metrics import instruction_counts
 from srlm.measure.versus.compare import compare_run, said
-from srlm.records import EFTRow, EvalRow, IFTRow, Instruction, PreferencePair, RatedRow, Rollout
+from srlm.records import EvalRow, Instruction, PreferencePair, RatedRow, Rollout
 from srlm.run.folder import Run
 from srlm.run.stages import BASELINE
 from srlm.seed.select import RULE, select, shortage
 from srlm.store import read_json, read_rows, write_json, write_rows
-from srlm.train.rows import sft_rows
+from srlm.train.steps import SFT, step_of
+from srlm.train.trackers import check_trackers
 
 
 def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:
@@ -50,7 +52,7 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
         for change in changes:
             say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
         if redo is not None:
-            say(f"{redo} and what was made from it is kept in {run.set_aside(redo)}")
+            say(f"{redo} and what was made from it is kept in {set_aside(run, redo)}")
         iteration = Iteration(run, n, lock, accept_judge, strict)
         if any(change["key"].startswith("pairs.") for change in changes):
             iteration.measure_again()
@@ -94,7 +96,7 @@ class Iteration(Phases):
         """The baseline (M_0, or its SFT on IFT alone) judges what people ranked; what agrees with them is EFT."""
         train = self.stages.get(f"{BASELINE}/train")
         if train and not self.done(train):
-            self.fine_tune(BASELINE, [])
+            self.train_child(BASELINE, SFT)
         judge, choose = self.stages[f"{BASELINE}/judge"], self.stages[f"{BASELINE}/eft"]
         if not self.done(judge):
             with self.recorded(judge) as info:
@@ -121,18 +123,8 @@ class Iteration(Phases):
 
     def train(self, t: int) -> None:
         """M_1 = SFT of M_0 on IFT+EFT. M_t = DPO of M_{t-1} on AIFT(M_{t-1}), with M_{t-1} as the reference."""
-        if self.done(self.stages[f"M{t}/train"]):
-            return
-        if t == 1:
-            self.fine_tune("M1", read_rows(self.run.eft, EFTRow))
-        else:
-            self.train_child(f"M{t}", "dpo", t - 1, self.run.aift(t - 1) / "pairs.jsonl")
-
-    def fine_tune(self, name: str, eft: Iterable[EFTRow]) -> None:
-        """SFT of M_0 on IFT and the given EFT: M_1, or the baseline on IFT alone."""
-        rows = self.run.root / name / "train_rows.jsonl"
-        write_rows(rows, sft_rows(read_rows(self.run.seed("ift"), IFTRow), eft, self.run.templates))
-        self.train_child(name, "sft", 0, rows)
+        if not self.done(self.stages[f"M{t}/train"]):
+            self.train_child(f"M{t}", step_of(t))
 
     # --- generate --------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The settings of a run: what each one means, what it may be, and its default. One class per table of config.toml.
 
 A field's constraint and its meaning live in its `Field`; knobs (`knob`) do not change what is computed, so they are
-left out of a stage's digest and may change in the middle of a run.
+left out of a stage's digest and may change in the middle of a run. A field that comes when there are runs already says
+what it would have been then (`later`).
 """
 
 from typing import Annotated, Any, Literal
@@ -49,6 +50,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def knob(default: Any, description: str, **constraints: Any) -> Any:
     """A field that changes speed or reporting but not the outcome: not part of any stage's digest."""
     return Field(default, description=description, json_schema_extra={"knob": True}, **constraints)
+
+
+def later(default: Any, description: str, before: Any, **constraints: Any) -> Any:
+    """A field that came when runs had been made without it; `before` is the value that does what they did.
+
+    A recorded stage that knows nothing of it was made with `before`. At that value a training's digest leaves it out
+    (`config.flat`), so that checkpoints of that time stay valid.
+    """
+    return Field(default, description=description, json_schema_extra={"before": before}, **constraints)
 
 
 class RunSettings(Settings):

@@ -17,9 +17,10 @@ from srlm.measure.versus.answers import held_out_answers
 from srlm.records import PreferencePair
 from srlm.run.folder import Run
 from srlm.store import read_json, read_rows, write_json, write_text
+from srlm.train.steps import STEPS, step_of
 
 KEPT_BACK = "training.json"  # the trainer's record, with paths of this machine
-TABLES = ("instructions", "rollout", "judge", "pairs", "train", "sft", "dpo")  # settings that a card shows
+TABLES = ("instructions", "rollout", "judge", "pairs", "train", *STEPS)  # settings that a card shows
 
 
 def export_model(run: Run, t: int, out: Path) -> Path:
@@ -34,8 +35,8 @@ def export_model(run: Run, t: int, out: Path) -> Path:
         shutil.copytree(model, temporary / "model", ignore=shutil.ignore_patterns(KEPT_BACK))
         write_text(temporary / "model" / "README.md", card(run, t, read_json(metrics)))
         write_json(temporary / "model_outputs.json", list(_outputs(run, t)))
-        if t > 1:
-            _save_pairs(read_rows(run.aift(t - 1) / "pairs.jsonl", PreferencePair), temporary / "preferences")
+        if step_of(t).on_pairs:
+            _save_pairs(read_rows(step_of(t).rows(run, f"M{t}"), PreferencePair), temporary / "preferences")
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -63,9 +64,9 @@ def card(run: Run, t: int, metrics: dict[str, Any]) -> str:
 
     base = Path(run.config.model.path)
     name = base.name if base.is_dir() or base.is_absolute() else str(base)
-    head = ModelCardData(base_model=name, library_name="transformers", tags=["self-rewarding", "dpo", "srlm"])
-    steps = [f"- M0: `{name}`", "- M1: SFT of M0 on instruction and judging examples (IFT, EFT)"]
-    steps += [f"- M{k}: DPO of M{k - 1} on the pairs that M{k - 1} made and judged itself" for k in range(2, t + 1)]
+    tags = ["self-rewarding", step_of(2).name, "srlm"]  # M1, too, is found by what follows it
+    head = ModelCardData(base_model=name, library_name="transformers", tags=tags)
+    steps = [f"- M0: `{name}`", *(f"- M{k}: {step_of(k).lineage(k)}" for k in range(1, t + 1))]
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {run.root.name}, M{t}\n\nA self-rewarding language model (arXiv:2401.10020), made with srlm.",
@@ -79,9 +80,8 @@ def card(run: Run, t: int, metrics: dict[str, Any]) -> str:
 
 
 def _data(run: Run, t: int) -> dict[str, Any]:
-    names = {"IFT": run.seed("ift"), "EFT": run.eft}
-    names |= {f"pairs of M{k}": run.aift(k) / "pairs.jsonl" for k in range(1, t)}
-    return {f"{name} (rows)": sum(1 for _ in path.open()) for name, path in names.items() if path.exists()}
+    names = [named for k in range(1, t + 1) for named in step_of(k).sources(run, k).items()]
+    return {f"{name} (rows)": sum(1 for _ in path.open()) for name, path in names if path.exists()}
 
 
 def _metrics(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from srlm.generate.pairs import consistency, rank_agreement
 from srlm.records import Rollout
 from srlm.run.folder import Run
-from srlm.store import read_json, read_rows, write_json
+from srlm.store import read_rows, write_json
 
 
 def past_answers(run: Run, t: int) -> dict[str, Rollout]:
@@ -26,11 +26,3 @@ def rank_agreements(run: Run, t: int, rollouts: list[Rollout]) -> dict[str, floa
     taus = {row_id: tau for row_id, tau in sorted(found.items()) if tau is not None}
     write_json(folder / "consistency.json", {"consistency": consistency(list(taus.values())), "tau": taus})
     return taus
-
-
-def softening(run: Run, t: int) -> float:
-    """CREAM's C of AIFT(M_t), by which the DPO loss is softened; 1 where that is not asked for, or not defined."""
-    if run.config.pairs.consistency != "soften":
-        return 1.0
-    found: float | None = read_json(run.aift(t) / "consistency.json")["consistency"]
-    return 1.0 if found is None else found

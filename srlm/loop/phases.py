@@ -7,17 +7,17 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from srlm.console import say
 from srlm.generate.job import GenerateJob
 from srlm.generate.parts import Place, engines_of, watches
-from srlm.loop.other_models import softening
+from srlm.loop.stages import stages
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run, Status
-from srlm.run.stages import BASELINE, Stage
+from srlm.run.stages import BASELINE, Stage, model_number
 from srlm.train.job import TrainJob
+from srlm.train.steps import TrainingStep
 
 
 class Phases:
@@ -25,29 +25,29 @@ class Phases:
 
     def __init__(self, run: Run, n: int, lock: int) -> None:
         self.run, self.n, self.lock = run, n, lock
-        self.stages = {stage.name: stage for stage in run.stages(n)}
+        self.stages = {stage.name: stage for stage in stages(run, n)}
 
-    def train_child(self, name: str, algorithm: Literal["sft", "dpo"], start: int, rows: Path) -> None:
-        """Train the model `name` from M_start on the rows, in a child process."""
-        run, folder = self.run, self.run.root / name
+    def train_child(self, name: str, step: TrainingStep) -> None:
+        """Train a model ("M2" from M1; "baseline", like M1, from M0) by the step, in a child process."""
+        run, folder, start = self.run, self.run.root / name, max(model_number(name) - 1, 0)
         job = TrainJob(
-            algorithm=algorithm,
+            algorithm=step.name,
             model=run.model(start),
             revision=None if start else run.config.model.revision,
-            rows=rows,
+            rows=step.rows(run, name),
             out=folder / "model",
             checkpoints=folder / "checkpoints",
             log=folder / "train.jsonl",
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
             train=run.config.train,
-            optimizer=run.config.sft if algorithm == "sft" else run.config.dpo,
-            consistency=1.0 if algorithm == "sft" else softening(run, start),
+            optimizer=getattr(run.config, step.name),
+            **step.values(run, name),
         )
         processes = run.config.train.num_processes
         with self.recorded(self.stages[f"{name}/train"]) as info:
             batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
-            label, steps = f"{name}: {algorithm.upper()} of M{start}", math.ceil(batches * job.optimizer.epochs)
+            label, steps = f"{name}: {step.label} of M{start}", math.ceil(batches * job.optimizer.epochs)
             watch = Watch(label, job.log, steps, steps=True)
             info |= run_child("srlm.train", job, run.log(f"{name}-train"), [watch], self.lock, processes)
         if info["overlong"]:

@@ -7,6 +7,8 @@ from typing import Any
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.generate.parts import PARTS, Lengths
+from srlm.loop.redo import made_from
+from srlm.loop.stages import stages
 from srlm.records import EvalRow, PromptRow, Rollout
 from srlm.run.folder import Run, State
 from srlm.run.stages import Stage, opponents
@@ -33,7 +35,7 @@ def make_plan(run: Run, n: int) -> list[Planned]:
     """The stages that bring the run to M_n, in order, with their states and estimates."""
     size, lengths = disk_use(run), _mean_lengths(run)
     planned = []
-    for stage in run.stages(n):
+    for stage in stages(run, n):
         state, why = run.state(stage)
         if state == "done":
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
@@ -51,7 +53,7 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
     A setting that only owed stages read may change; one that a finished or begun stage read may not, silently. Stages
     that `redo` makes anew may be stale.
     """
-    again = {stage.name for stage in run.made_from(redo)} if redo else set()
+    again = {stage.name for stage in made_from(run, redo)} if redo else set()
     for key, value in flat(run.config.data, "data.").items():
         if value != run.record.settings.get(key, value):
             problem = f"{key} was {run.record.settings[key]} when the seed data was split, is {value}"
@@ -82,8 +84,8 @@ def disk_use(run: Run) -> tuple[int, int] | None:
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:
-    """Seconds that the latest finished stage of the same kind took; SFT and DPO are different kinds."""
-    kinds = {other.name: other.kind for other in run.stages(run.last)}
+    """Seconds that the latest finished stage of the same kind took; trainings by another step are of another kind."""
+    kinds = {other.name: other.kind for other in stages(run, run.last)}
     same = [r.seconds for name, r in run.record.stages.items() if r.status == "done" and kinds.get(name) == stage.kind]
     return same[-1] if same else None
 

@@ -5,9 +5,7 @@ what each has got: only what is new is sent, and a figure that has changed (a mo
 the tracker. These two run in a child process with little time: whatever happens to them, the loop goes on.
 """
 
-import importlib.util
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -22,11 +20,8 @@ from srlm.process.job import Job
 from srlm.process.launch import run_child
 from srlm.run.folder import Run
 from srlm.store import digest, read_json, write_json
+from srlm.train.trackers import PROJECT, SECONDS, fit, plain
 
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
-PROJECT = "srlm"
-SECONDS = 120  # for one tracker at one iteration: a server that cannot be reached must not hold up the loop
-SHORTEST_SECRET = 6  # characters: a shorter value of the environment is a word that may stand anywhere
 FOLDER = "tensorboard"  # in the run folder; each training has one of its own beside its log
 
 Points = dict[str, dict[str, float]]
@@ -38,16 +33,6 @@ class TrackJob(Job):
 
     run: Path
     tracker: str
-
-
-def check_trackers(names: list[str]) -> None:
-    """Raises UserError for a tracker that is unknown or not installed."""
-    for name in names:
-        package = TRACKERS.get(name)
-        if package is None:
-            raise UserError(f"train.report_to: unknown tracker {name}", f"known: {', '.join(TRACKERS)}")
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"train.report_to: {name} is not installed", f"pip install {package}")
 
 
 def track(run: Run, lock: int) -> None:
@@ -103,11 +88,6 @@ def _source(run: Run) -> str:
     """A name for the run folder that no other has."""
     root = run.root.resolve()
     return f"{fit(root.name)}-{digest(str(root), run.record.created)[:8]}"
-
-
-def fit(name: str) -> str:
-    """A name as trackers take it: letters, digits, dots and dashes, not too long."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
 
 
 def scalars(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -192,16 +172,6 @@ def send(run: Run, tracker: str) -> dict[str, Any]:
         raise UserError("it took no figures", plain(error)) from error
     write_json(_record(run, tracker), found.kept())
     return {"points": len(found.new)}
-
-
-def plain(error: Exception) -> str:
-    """The first line of an error, without what the environment keeps secret and without the user part of addresses."""
-    text = (str(error).splitlines() or [""])[0]
-    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):  # one may be part of another
-        if len(value) >= SHORTEST_SECRET and re.search("KEY|TOKEN|SECRET|PASS|PROXY|_URL", name, re.IGNORECASE):
-            text = text.replace(value, f"${name}")
-    text = re.sub(r"//[^/@\s]+@", "//...@", text)
-    return f"{type(error).__name__}: {text[:200]}"
 
 
 def _send_in_time(job: TrackJob) -> dict[str, Any]:

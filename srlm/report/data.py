@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.loop.promote import best_so_far, check_promotion
+from srlm.loop.stages import stages
 from srlm.measure.metrics import instruction_counts, pair_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
@@ -115,7 +116,7 @@ def _summary(run: Run, t: int) -> dict[str, Any]:
 def _stages(run: Run, model: str) -> dict[str, dict[str, Any]]:
     """What became of each stage of M_t or the baseline: state, why, seconds, attempts and what it reported."""
     result = {}
-    for stage in run.stages(max(models_of(run)[-1], int(model == BASELINE))):
+    for stage in stages(run, max(models_of(run)[-1], int(model == BASELINE))):
         if stage.name.partition("/")[0] != model:
             continue
         state, why = run.state(stage)

@@ -6,12 +6,13 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.loop.plan import disk_use, make_plan
+from srlm.loop.redo import made_from
 from srlm.run.folder import Run
 
 
 def show_plan(run: Run, n: int, redo: str | None) -> None:
     """Print each stage with its state and reason, and the estimates; changes nothing."""
-    again = {stage.name for stage in run.made_from(redo)} if redo else set()
+    again = {stage.name for stage in made_from(run, redo)} if redo else set()
     planned = make_plan(run, n)
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "state", "why", "tokens to generate", "seconds (as last time)"):

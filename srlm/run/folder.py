@@ -6,11 +6,10 @@ A dead owner leaves a partial stage behind, which the next `srlm iterate` takes 
 """
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from srlm.config import DEFAULTS, flat, load_config
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
-from srlm.run.stages import BASELINE, Stage, baseline_stages, model_number, opponents, stages_of
+from srlm.run.stages import BASELINE, Stage, model_number
 from srlm.settings import FORMAT, Config
 from srlm.store import digest, file_digest, read_json, write_json
 
@@ -120,17 +119,6 @@ class Run:
     def eft(self) -> Path:
         """What M1 learns judging from: the EFT of the seed data, or the one that was built."""
         return self.baseline / "eft.jsonl" if self.builds_eft else self.seed("eft")
-
-    def stages(self, n: int) -> list[Stage]:
-        """All stages that bring this run to M_n, in the order they are run."""
-        settings = self.config.eval
-        met = partial(opponents, pairwise=settings.mode == "pairwise") if settings.head_to_head else None
-        if not self.builds_eft:
-            return stages_of(n, pairs=self.config.pairs, opponents=met)
-        before = len(stages_of(0))
-        stages = stages_of(n, f"{BASELINE}/eft", self.config.pairs, met)
-        building = baseline_stages(self.config.baseline.train) if n else []
-        return [*stages[:before], *building, *stages[before:]]
 
     def log(self, name: str) -> Path:
         """The log file of a child process; the folder is made."""
@@ -254,44 +242,6 @@ class Run:
             self.record.accepted.append(entry)
             self.save()
         return now_accepted
-
-    def made_from(self, target: str) -> list[Stage]:
-        """A stage ("M1/aift"; a model, "M2", means its training) and all stages that were made from it.
-
-        "stale" means every stale stage. Raises UserError when the run has no such stage.
-        """
-        if target == "stale":
-            stale = [stage.name for stage in self.stages(self.last) if self.state(stage)[0] == "stale"]
-            made = {stage.name for name in stale for stage in self.made_from(name)}
-            return [stage for stage in self.stages(self.last) if stage.name in made]
-        name = target if "/" in target else f"{target}/train"
-        if name not in self.record.stages:
-            raise UserError(
-                f"--redo {target}: there is no {name} in {self.root}", f"made: {', '.join(self.record.stages)}"
-            )
-        names, result = {name}, []
-        for stage in self.stages(self.last):
-            if stage.name == name or names & set(stage.inputs):
-                names.add(stage.name)
-                result.append(stage)
-        return result
-
-    def set_aside(self, target: str) -> Path:
-        """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages."""
-        stages = self.made_from(target)
-        gone = {stage.name for stage in stages}
-        aside = self.root / "set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
-        aside.mkdir(parents=True)
-        kept = {key: self.record.stages.pop(key).model_dump() for key in list(self.record.stages) if key in gone}
-        write_json(aside / "stages.json", kept)
-        for stage in stages:
-            for path in stage.outputs:
-                if (self.root / path).exists():
-                    (aside / path).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.move(self.root / path, aside / path)
-        # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
-        self.save()
-        return aside
 
     def save(self) -> None:
         """Replace run.json."""

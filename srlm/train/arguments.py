@@ -1,4 +1,4 @@
-"""From settings to TRL's arguments, with the user's own (sft.extra, dpo.extra) checked by name."""
+"""From settings to TRL's arguments, with the user's own (`extra` in the step's table) checked by name."""
 
 import difflib
 import os
@@ -8,10 +8,8 @@ from typing import Any
 import torch
 
 from srlm.errors import UserError
-from srlm.loop.track import PROJECT, check_trackers
-from srlm.settings import DPOSettings
 from srlm.train.job import TrainJob, batch_plan
-from srlm.train.trackers import run_name, set_places
+from srlm.train.trackers import PROJECT, check_trackers, run_name, set_places
 
 SHARDED = "each process must hold all weights: sharded ones are not gathered when the model is saved"
 # Not settings of srlm, and still not the user's: each would cut rows, move the reference or leave the saved model out.
@@ -30,16 +28,14 @@ FORBIDDEN = {
     "deepspeed": SHARDED,
 }
 
-SMOOTHED = {"robust", "exo_pair", "aot", "aot_unpaired"}  # TRL's losses that read label_smoothing; others ignore it
 
-
-def training_arguments(job: TrainJob, kind: Any) -> Any:
-    """The `SFTConfig` or `DPOConfig` (`kind`) of the job.
+def training_arguments(job: TrainJob, kind: Any, own: dict[str, Any] | None = None) -> Any:
+    """The job as TRL's `kind` (`SFTConfig`, `DPOConfig`); `own` are arguments that the step derives from its settings.
 
     Raises UserError for a key of `extra` that is unknown or not the user's to set, and for a tracker that is
     not installed.
     """
-    owned = _owned(job)
+    owned = _owned(job) | (own or {})
     _check_extra(job, {field.name for field in fields(kind)}, owned)
     check_trackers(job.train.report_to)
     set_places(job)
@@ -60,10 +56,10 @@ def has_bf16() -> bool:
 
 
 def _owned(job: TrainJob) -> dict[str, Any]:
-    """The arguments that follow from srlm's settings."""
+    """The arguments that follow from settings that all steps have."""
     own, train = job.optimizer, job.train
     rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, world_size())
-    result = {
+    return {
         "output_dir": str(job.checkpoints),
         "seed": job.seed,
         "learning_rate": own.learning_rate,
@@ -84,28 +80,6 @@ def _owned(job: TrainJob) -> dict[str, Any]:
         "report_to": train.report_to or "none",
         "max_length": None,  # rows that do not fit were left out before; nothing may be cut
     }
-    if isinstance(own, DPOSettings):
-        result |= {"beta": own.beta} | dpo_losses(own.nll_weight, job.consistency)
-    return result
-
-
-def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
-    """TRL's arguments for DPO with an NLL term on chosen, and softened by CREAM's C; {} for plain DPO.
-
-    With A = DPO(chosen, rejected) and B = DPO(rejected, chosen), soft DPO is C * A + (1 - C) * B. None of TRL's losses
-    is that: "sigmoid" ignores `label_smoothing`, and "robust" takes ((1 - e) * A - e * B) / (1 - 2 * e), which
-    sharpens. But at e = 1/3 "robust" is 2 * A - B, so that C * A + (1 - C) * B = (2 - C) * A - (1 - C) * robust.
-    TRL's "sft" is the mean over all chosen tokens of a forward pass, not first over each answer.
-    """
-    weights = {"sigmoid": 1.0}
-    if consistency < 1:
-        weights = {"sigmoid": 2 - consistency, "robust": consistency - 1}
-    if nll_weight:
-        weights["sft"] = nll_weight
-    if len(weights) == 1:
-        return {}
-    smoothing = {"label_smoothing": 1 / 3} if "robust" in weights else {}
-    return {"loss_type": list(weights), "loss_weights": list(weights.values())} | smoothing
 
 
 def _defaults(job: TrainJob) -> dict[str, Any]:
@@ -130,7 +104,3 @@ def _check_extra(job: TrainJob, known: set[str], owned: dict[str, Any]) -> None:
             raise UserError(f"{name}: {key} cannot be set", FORBIDDEN[key])
         if key in owned:
             raise UserError(f"{name}: {key} follows from srlm's own settings", "see `srlm config`")
-    losses = job.optimizer.extra.get("loss_type", "sigmoid")
-    if "label_smoothing" in job.optimizer.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
-        fix = f"set loss_type to one that reads it: {', '.join(sorted(SMOOTHED))}"
-        raise UserError(f"{name}: label_smoothing does nothing with this loss", fix)

@@ -1,4 +1,4 @@
-"""One training from start to end, SFT and DPO alike: read down `train` and you know what happens."""
+"""One training from start to end, whatever the step: read down `train` and you know what happens."""
 
 import copy
 import errno
@@ -15,13 +15,12 @@ from transformers import PrinterCallback, set_seed
 from srlm.errors import UserError
 from srlm.store import read_json, read_rows
 from srlm.train import checkpoints
-from srlm.train.dpo import dpo_trainer, reference_note
-from srlm.train.encode import DPORow, Encoder, SFTRow
+from srlm.train.encode import Encoder
+from srlm.train.guard import guard
 from srlm.train.job import TrainJob
 from srlm.train.log import StepLog, cut_back
 from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model
-from srlm.train.sft import sft_trainer
-from srlm.train.trackers import guard
+from srlm.train.steps import STEPS
 
 
 def train(job: TrainJob) -> dict[str, Any]:
@@ -44,8 +43,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     newest = checkpoints.newest(job.checkpoints, job.digest())
     step = checkpoints.step_of(newest)
     callback = StepLog(job, cut_back(job.log, step) if _is_first() else {})
-    make = dpo_trainer if job.algorithm == "dpo" else sft_trainer
-    trainer = callback.trainer = make(job, model, tokenizer, rows, callback)
+    trainer = callback.trainer = STEPS[job.algorithm].trainer(job, model, tokenizer, rows, callback)
     trainer.remove_callback(PrinterCallback)
     trackers = guard(trainer)
     if _is_first():
@@ -85,10 +83,8 @@ def _finished(job: TrainJob) -> dict[str, Any]:
 
 def _encode(job: TrainJob, encoder: Encoder) -> Dataset:
     """The job's rows as token ids. Raises UserError when none is left."""
-    if job.algorithm == "dpo":
-        encoded = encoder.dpo(read_rows(job.rows, DPORow))
-    else:
-        encoded = encoder.sft(read_rows(job.rows, SFTRow))
+    step = STEPS[job.algorithm]
+    encoded = encoder.usable(read_rows(job.rows, step.row), step.encode)
     if not encoded:
         why = ", ".join(f"{count} {reason}" for reason, count in encoder.dropped.items()) or "the file is empty"
         fix = "raise model.max_length" if "overlong" in encoder.dropped else "check the rows"
@@ -98,8 +94,8 @@ def _encode(job: TrainJob, encoder: Encoder) -> Dataset:
 
 def _info(job: TrainJob, encoder: Encoder, trainer: Any, callback: StepLog, dtype: torch.dtype) -> dict[str, Any]:
     """What the training did, for the run's record."""
-    report = ("loss", "reward_margin", "reward_accuracy", "logps_chosen", "logps_rejected")
-    info = {
+    step = STEPS[job.algorithm]
+    return {
         "rows_dropped": encoder.dropped,
         "overlong": len(encoder.overlong),
         "overlong_ids": encoder.overlong[:20],
@@ -107,7 +103,7 @@ def _info(job: TrainJob, encoder: Encoder, trainer: Any, callback: StepLog, dtyp
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens": callback.last.get("tokens", 0),
-        "final": {name: callback.last[name] for name in report if name in callback.last},
+        "final": {name: callback.last[name] for name in ("loss", *step.final) if name in callback.last},
         "world_size": trainer.args.world_size,
         "device": str(trainer.args.device),
         "dtype": {
@@ -115,8 +111,7 @@ def _info(job: TrainJob, encoder: Encoder, trainer: Any, callback: StepLog, dtyp
             "forward": "bfloat16" if trainer.args.bf16 else _name(trainer.model.dtype),
             "saved": _name(dtype),
         },
-    }
-    return info | ({"reference": reference_note(job)} if job.algorithm == "dpo" else {})
+    } | step.note(job)
 
 
 def _name(dtype: torch.dtype) -> str:

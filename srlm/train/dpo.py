@@ -1,46 +1,180 @@
-"""Direct preference optimization, M_t -> M_{t+1} on AIFT(M_t) (paper: section 2.3), with M_t as the reference."""
+"""Direct preference optimization, M_t -> M_{t+1} on AIFT(M_t) (paper: section 2.3), with M_t as the reference.
 
+One row of `steps.STEPS`. The parent reads this module, too: TRL is imported inside `trainer`, in the child.
+"""
+
+from pathlib import Path
 from typing import Any
 
-from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
-
-from srlm.train.arguments import training_arguments
-from srlm.train.batches import LevelledBatches
+from srlm.errors import UserError
+from srlm.records import Messages
+from srlm.run.folder import Run
+from srlm.run.stages import JUDGED, SAMPLED, Stage, model_number
+from srlm.settings import DPOSettings
+from srlm.store import read_json
+from srlm.train.encode import Encoded, Encoder, TrainingRow, empty
 from srlm.train.job import TrainJob
-from srlm.train.models import load_model, lora_config
+
+# TRL's name of a figure -> its name in train.jsonl
+FIGURES = {
+    "logps/chosen": "logps_chosen",
+    "logps/rejected": "logps_rejected",
+    "rewards/chosen": "rewards_chosen",
+    "rewards/rejected": "rewards_rejected",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "reward_margin",
+}
+SMOOTHED = {"robust", "exo_pair", "aot", "aot_unpaired"}  # TRL's losses that read label_smoothing; others ignore it
+
+# --- in the parent ---------------------------------------------------------------------------------------------------
 
 
-class _DPO(LevelledBatches, DPOTrainer):
-    """TRL's trainer with srlm's row order, on rows that are encoded already."""
+def inputs(run: Run, model: str) -> tuple[str, ...]:
+    """M_{t+1} is made of M_t and of the pairs that M_t made."""
+    t = model_number(model) - 1
+    return f"M{t}/train", f"M{t}/pairs"
 
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset
+
+def stages(run: Run, t: int) -> list[Stage]:
+    """From AIFT(M_t) to the pairs, and before these what options of [pairs] need of other models.
+
+    That is an earlier model's answers, judged by M_t (`anchor`), and M_{t-1}'s judgements (`consistency`).
+    """
+    settings, judging = run.config.pairs, (f"M{t}/train", f"M{t}/aift", "prompts/judge")
+    asked = []
+    if settings.anchor not in ("off", f"M{t}"):
+        past = [f"{settings.anchor}/train"] if settings.anchor != "M0" else []
+        read = (*JUDGED, *SAMPLED, "rollout.candidates", "pairs.anchor")
+        answers = (f"M{t}/aift/past_judged.jsonl", f"M{t}/aift/past.jsonl")
+        asked.append(Stage(f"M{t}/past", read, (*judging, *past), answers))
+    if settings.consistency != "off":
+        previous = [f"M{t - 1}/train"] if t > 1 else []
+        asked.append(Stage(f"M{t}/previous", JUDGED, (*judging, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
+    made_from = (f"M{t}/aift", *(stage.name for stage in asked))
+    files = tuple(f"M{t}/aift/{name}" for name in ("pairs.jsonl", "dropped.jsonl", "consistency.json"))
+    return [*asked, Stage(f"M{t}/pairs", ("pairs",), made_from, files)]
 
 
-def dpo_trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any) -> Any:
-    """The trainer for encoded rows (`Encoder.dpo`).
+def rows(run: Run, model: str) -> Path:
+    """The pairs that the model before it made."""
+    return run.aift(model_number(model) - 1) / "pairs.jsonl"
+
+
+def values(run: Run, model: str) -> dict[str, Any]:
+    """CREAM's C of the pairs, by which the loss is softened; 1 where that is not asked for, or C is not defined."""
+    if run.config.pairs.consistency != "soften":
+        return {}
+    found: float | None = read_json(rows(run, model).with_name("consistency.json"))["consistency"]
+    return {} if found is None else {"consistency": found}
+
+
+def sources(run: Run, t: int) -> dict[str, Path]:
+    """What the card of a model says that M_t was trained on."""
+    return {f"pairs of M{t - 1}": rows(run, f"M{t}")}
+
+
+# --- in the child ----------------------------------------------------------------------------------------------------
+
+
+class DPORow(TrainingRow):
+    """A prompt and two replies, the better one and the worse one; other columns (scores) are ignored."""
+
+    chosen: Messages
+    rejected: Messages
+
+
+def encode(encoder: Encoder, row: DPORow) -> Encoded | str:
+    """What TRL's preference collator takes: `prompt_ids`, `chosen_ids`, `rejected_ids`; `length` of the longer."""
+    if empty(row.chosen) or empty(row.rejected):
+        return "empty"
+    chosen_start, chosen = encoder.turn(row.prompt, row.chosen)
+    rejected_start, rejected = encoder.turn(row.prompt, row.rejected)
+    if chosen == rejected:
+        return "same"
+    start = min(chosen_start, rejected_start)
+    ids = {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
+    return ids | {"length": max(len(chosen), len(rejected))}
+
+
+def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any) -> Any:
+    """TRL's trainer for encoded rows.
 
     The reference is the starting model. Training all weights: a second copy, loaded from the same place in the same
     dtype, which no optimizer knows. LoRA: the model with its adapter switched off; the adapter is always a fresh
     one on plain weights (`load_model` refuses others), so that what is left is the starting model.
     """
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    from srlm.train.arguments import training_arguments
+    from srlm.train.batches import LevelledBatches
+    from srlm.train.models import load_model, lora_config
+
+    class Trainer(LevelledBatches, DPOTrainer):
+        """With srlm's row order, on rows that are encoded already."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
     lora = lora_config(job.train.lora)
-    trainer: Any = _DPO(
+    made: Any = Trainer(
         model=model,
         ref_model=None if lora else load_model(job)[0],
-        args=training_arguments(job, DPOConfig),
+        args=training_arguments(job, DPOConfig, own_arguments(job)),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=lora,
         callbacks=[callback],
     )
-    if lora and (trainer.ref_model is not None or list(trainer.model.peft_config) != ["default"]):
+    if lora and (made.ref_model is not None or list(made.model.peft_config) != ["default"]):
         raise RuntimeError("under LoRA the reference must be the starting model with its one adapter switched off")
-    return trainer
+    return made
 
 
-def reference_note(job: TrainJob) -> dict[str, str]:
+def own_arguments(job: TrainJob) -> dict[str, Any]:
+    """TRL's arguments that follow from [dpo] and the job. Raises UserError for a label_smoothing that nothing reads."""
+    settings = job.optimizer
+    assert isinstance(settings, DPOSettings)  # the job has seen to it
+    losses = settings.extra.get("loss_type", "sigmoid")
+    if "label_smoothing" in settings.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
+        fix = f"set loss_type to one that reads it: {', '.join(sorted(SMOOTHED))}"
+        raise UserError("dpo.extra: label_smoothing does nothing with this loss", fix)
+    return {"beta": settings.beta} | dpo_losses(settings.nll_weight, job.consistency)
+
+
+def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
+    """TRL's arguments for DPO with an NLL term on chosen, and softened by CREAM's C; {} for plain DPO.
+
+    With A = DPO(chosen, rejected) and B = DPO(rejected, chosen), soft DPO is C * A + (1 - C) * B. None of TRL's losses
+    is that: "sigmoid" ignores `label_smoothing`, and "robust" takes ((1 - e) * A - e * B) / (1 - 2 * e), which
+    sharpens. But at e = 1/3 "robust" is 2 * A - B, so that C * A + (1 - C) * B = (2 - C) * A - (1 - C) * robust.
+    TRL's "sft" is the mean over all chosen tokens of a forward pass, not first over each answer.
+    """
+    weights = {"sigmoid": 1.0}
+    if consistency < 1:
+        weights = {"sigmoid": 2 - consistency, "robust": consistency - 1}
+    if nll_weight:
+        weights["sft"] = nll_weight
+    if len(weights) == 1:
+        return {}
+    smoothing = {"label_smoothing": 1 / 3} if "robust" in weights else {}
+    return {"loss_type": list(weights), "loss_weights": list(weights.values())} | smoothing
+
+
+def check_reference(row: dict[str, Any], job: TrainJob) -> None:
+    """At the first step policy and reference are one model, so that the implicit rewards are 0 but for rounding.
+
+    Raises RuntimeError otherwise: training against a wrong reference looks healthy and is worthless.
+    """
+    assert isinstance(job.optimizer, DPOSettings)
+    for side in ("chosen", "rejected"):
+        if (reward := row.get(f"rewards_{side}")) is None:
+            return
+        if abs(reward) > 1e-3 * job.optimizer.beta * (1 + abs(row[f"logps_{side}"])):
+            raise RuntimeError(f"the DPO reference is not the starting model: reward of {side} is {reward} at step 1")
+
+
+def note(job: TrainJob) -> dict[str, Any]:
     """Which model is the reference, for the run's record."""
     how = "the starting model with the LoRA adapter switched off" if job.train.lora.rank else "a frozen copy of it"
-    return {"model": job.model, "how": how}
+    return {"reference": {"model": job.model, "how": how}}

@@ -1,5 +1,8 @@
 """Training rows to token ids: the loss covers the reply and its end-of-turn token, and nothing is ever cut.
 
+What is common to all training steps: turns, and what becomes of a row that cannot be used. The forms of rows, and how
+each is encoded, are in the files of the steps (`sft`, `dpo`).
+
 A row that cannot be used is left out and counted under its reason: "overlong" (it would have to be cut), "empty"
 (no reply), "same" (chosen and rejected are the same tokens), "template" (the chat template refuses the messages, or
 writes the prompt otherwise once the reply is there).
@@ -17,25 +20,16 @@ from srlm.records import Messages
 IGNORED = -100  # the label that carries no loss
 
 
-class SFTRow(BaseModel):
-    """A prompt and the completion to learn; other columns are ignored."""
+class TrainingRow(BaseModel):
+    """What a row has in every form; other columns are ignored."""
 
     id: str
     prompt: Messages
-    completion: Messages
 
 
-class DPORow(BaseModel):
-    """A prompt and two replies, the better one and the worse one; other columns (scores) are ignored."""
-
-    id: str
-    prompt: Messages
-    chosen: Messages
-    rejected: Messages
-
-
-Row = TypeVar("Row", SFTRow, DPORow)
+Row = TypeVar("Row", bound=TrainingRow)
 Encoded = dict[str, Any]
+"""A row as its trainer takes it, and `length`: its tokens."""
 
 
 class Encoder:
@@ -47,18 +41,14 @@ class Encoder:
         self.dropped: dict[str, int] = {}
         self.overlong: list[str] = []  # their ids
 
-    def sft(self, rows: Iterable[SFTRow]) -> list[Encoded]:
-        """TRL's pre-tokenized form: `input_ids` and `labels`, both (T,), and `length` = T."""
-        return [encoded for row in rows if (encoded := self._checked(row, self._sft_row)) is not None]
+    def usable(self, rows: Iterable[Row], encode: Callable[["Encoder", Row], Encoded | str]) -> list[Encoded]:
+        """The rows as `encode` gives them, without those for which it gives a reason instead, and overlong ones."""
+        return [encoded for row in rows if (encoded := self._checked(row, encode)) is not None]
 
-    def dpo(self, rows: Iterable[DPORow]) -> list[Encoded]:
-        """What TRL's preference collator takes: `prompt_ids`, `chosen_ids`, `rejected_ids`; `length` of the longer."""
-        return [encoded for row in rows if (encoded := self._checked(row, self._dpo_row)) is not None]
-
-    def _checked(self, row: Row, encode: Callable[[Row], Encoded | str]) -> Encoded | None:
+    def _checked(self, row: Row, encode: Callable[["Encoder", Row], Encoded | str]) -> Encoded | None:
         """The encoded row; or None, with the reason counted."""
         try:
-            found = encode(row)
+            found = encode(self, row)
         except TemplateError:
             found = "template"
         if isinstance(found, dict):
@@ -69,28 +59,12 @@ class Encoder:
         self.dropped[found] = self.dropped.get(found, 0) + 1
         return None
 
-    def _sft_row(self, row: SFTRow) -> Encoded | str:
-        if _empty(row.completion):
-            return "empty"
-        start, ids = self._turn(row.prompt, row.completion)
-        return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:], "length": len(ids)}
-
-    def _dpo_row(self, row: DPORow) -> Encoded | str:
-        if _empty(row.chosen) or _empty(row.rejected):
-            return "empty"
-        chosen_start, chosen = self._turn(row.prompt, row.chosen)
-        rejected_start, rejected = self._turn(row.prompt, row.rejected)
-        if chosen == rejected:
-            return "same"
-        start = min(chosen_start, rejected_start)
-        ids = {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
-        return ids | {"length": max(len(chosen), len(rejected))}
-
-    def _turn(self, prompt: Messages, reply: Messages) -> tuple[int, list[int]]:
+    def turn(self, prompt: Messages, reply: Messages) -> tuple[int, list[int]]:
         """(where the reply starts, ids of prompt and reply), the ids ending with an end-of-turn token.
 
         What a template puts after that token (often a newline) is left off: generation stops before it. A template that
-        ends the turn with nothing gets the end token added, or the model would never learn to stop.
+        ends the turn with nothing gets the end token added, or the model would never learn to stop. Raises
+        TemplateError where the template refuses the messages, or begins the full chat otherwise.
         """
         before, whole = self._text(prompt, add_generation_prompt=True), self._text(prompt + reply)
         if not whole.startswith(before):
@@ -111,5 +85,6 @@ class Encoder:
         return ids
 
 
-def _empty(messages: Messages) -> bool:
+def empty(messages: Messages) -> bool:
+    """Whether nothing is said: no reply to learn."""
     return not any(message["content"].strip() for message in messages)

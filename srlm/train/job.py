@@ -1,38 +1,45 @@
 """What one training is told: the job file. Imports no torch."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any
 
-from pydantic import model_validator
+from pydantic import SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from srlm.config import flat
 from srlm.errors import UserError
 from srlm.process.job import Job
-from srlm.settings import DPOSettings, SFTSettings, TrainSettings
+from srlm.settings import Config, OptimizerSettings, TrainSettings
 from srlm.store import digest, file_digest
 
 
 class TrainJob(Job):
     """One training: a starting model and rows in; a model folder, a log and a result out."""
 
-    algorithm: Literal["sft", "dpo"]
+    algorithm: str  # the training step: a name in `steps.STEPS`, and the table of config.toml that `optimizer` is
     model: str  # the model to start from: a folder, or a Hugging Face id
     revision: str | None = None
-    rows: Path  # JSONL; SFT: id, prompt, completion; DPO: id, prompt, chosen, rejected (lists of messages)
+    rows: Path  # JSONL, in the step's form (`sft.SFTRow`, `dpo.DPORow`)
     out: Path  # the model folder, moved into place when all else is done
     checkpoints: Path
     log: Path  # train.jsonl, one row per optimizer step
     seed: int
     max_length: int  # tokens of prompt and reply together; longer rows are left out and counted, never cut
     train: TrainSettings
-    optimizer: SFTSettings | DPOSettings
+    optimizer: SerializeAsAny[OptimizerSettings]
     consistency: float = 1.0  # DPO: CREAM's C, by which the loss is softened; 1: not at all
 
-    @model_validator(mode="after")
-    def _matching(self) -> Self:
-        if isinstance(self.optimizer, DPOSettings) != (self.algorithm == "dpo"):
-            raise ValueError(f"the optimizer settings are not those of {self.algorithm}")
-        return self
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _of_the_steps_table(cls, value: Any, info: ValidationInfo) -> OptimizerSettings:
+        algorithm = info.data.get("algorithm", "")
+        table = Config.model_fields.get(algorithm)
+        kind = table.annotation if table else None
+        if not (isinstance(kind, type) and issubclass(kind, OptimizerSettings)):
+            raise ValueError(f"no training step is called {algorithm!r}")
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(f"the optimizer settings are not those of {algorithm}: {error}") from None
 
     @property
     def weights(self) -> str:
@@ -50,8 +57,13 @@ class TrainJob(Job):
         return self.out.with_name(f".{self.out.name}.tmp")
 
     def digest(self) -> str:
-        """Digest of what decides the outcome: rows and settings, no paths (a run folder may be moved)."""
-        settings = flat(self.train, knobs=False) | flat(self.optimizer, "optimizer.")
+        """Digest of what decides the outcome: rows and settings, no paths (a run folder may be moved).
+
+        A job of today must have the digest that it had when it was sealed: parts and order stay as they are, and a
+        setting that comes later (`settings.later`) is left out while it does what was done before.
+        """
+        settings = flat(self.train, knobs=False, unchanged=False)
+        settings |= flat(self.optimizer, "optimizer.", unchanged=False)
         return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings, self.consistency)
 
 

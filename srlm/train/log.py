@@ -12,19 +12,10 @@ from srlm.errors import UserError
 from srlm.store import Appender, read_rows, write_rows
 from srlm.train.checkpoints import seal
 from srlm.train.job import TrainJob
+from srlm.train.steps import STEPS
 
-# TRL's name -> the name in train.jsonl
-NAMES = {
-    "loss": "loss",
-    "learning_rate": "learning_rate",
-    "grad_norm": "grad_norm",
-    "logps/chosen": "logps_chosen",
-    "logps/rejected": "logps_rejected",
-    "rewards/chosen": "rewards_chosen",
-    "rewards/rejected": "rewards_rejected",
-    "rewards/accuracies": "reward_accuracy",
-    "rewards/margins": "reward_margin",
-}
+# TRL's name -> the name in train.jsonl, of what every training has; a step may have more (`TrainingStep.figures`)
+NAMES = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm"}
 
 
 def cut_back(log: Path, step: int) -> dict[str, Any]:
@@ -41,7 +32,7 @@ class StepLog(TrainerCallback):
     """
 
     def __init__(self, job: TrainJob, before: dict[str, Any]) -> None:
-        self.job, self.before = job, before
+        self.job, self.before, self.names = job, before, NAMES | STEPS[job.algorithm].figures
         self.last: dict[str, Any] = before
         self.first: dict[str, Any] = {}
         self.started = time.monotonic()
@@ -57,7 +48,7 @@ class StepLog(TrainerCallback):
             control.should_save = False
 
     def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, **found: Any) -> None:
-        """Append the step's row. Raises UserError when the loss is not a number, RuntimeError for a wrong reference."""
+        """Append the optimizer step's row. Raises UserError when the loss is not a number, and what `check` raises."""
         logs: dict[str, float] = found["logs"]
         if "loss" not in logs:  # the summary at the end
             return
@@ -66,13 +57,13 @@ class StepLog(TrainerCallback):
             "total_steps": state.max_steps,
             "epoch": round(state.epoch or 0, 4),
         }
-        row |= {name: logs[key] for key, name in NAMES.items() if key in logs}
+        row |= {name: logs[key] for key, name in self.names.items() if key in logs}
         row["tokens"] = int(self.before.get("tokens", 0) + logs.get("num_tokens", 0))
         row["seconds"] = round(self.before.get("seconds", 0.0) + time.monotonic() - self.started, 2)
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(f"the training diverged at step {state.global_step}", "lower the learning rate")
         if state.global_step == 1:
-            check_reference(row, self.job)
+            STEPS[self.job.algorithm].check(row, self.job)
         self.first = self.first or row
         self.last = row
         if state.is_world_process_zero:
@@ -85,16 +76,3 @@ class StepLog(TrainerCallback):
             torch.distributed.barrier()
         if state.is_world_process_zero:
             seal(self.job.checkpoints / f"checkpoint-{state.global_step}", self.job.digest())
-
-
-def check_reference(row: dict[str, Any], job: TrainJob) -> None:
-    """At the first step policy and reference are one model, so that the implicit rewards are 0 but for rounding.
-
-    Raises RuntimeError otherwise: training against a wrong reference looks healthy and is worthless.
-    """
-    for side in ("chosen", "rejected"):
-        if (reward := row.get(f"rewards_{side}")) is None:
-            return
-        beta = job.optimizer.beta  # type: ignore[union-attr]
-        if abs(reward) > 1e-3 * beta * (1 + abs(row[f"logps_{side}"])):
-            raise RuntimeError(f"the DPO reference is not the starting model: reward of {side} is {reward} at step 1")

@@ -1,15 +1,30 @@
-"""The trainer's own trackers (train.report_to): where they write, and that their failures end no training."""
+"""Trackers of figures (train.report_to): which there are, what they are told, how their errors read.
 
+They get the trainer's curves (`guard`) and the figures of the iterations (`loop.track`). Imports none of them.
+"""
+
+import importlib.util
 import os
-import sys
-from collections.abc import Callable
-from typing import Any
+import re
 
-from transformers import TrainerCallback
-
-from srlm.loop.track import PROJECT, SECONDS, TRACKERS, fit, plain
+from srlm.errors import UserError
 from srlm.store import digest
 from srlm.train.job import TrainJob
+
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}  # tracker -> package
+PROJECT = "srlm"
+SECONDS = 120  # for one tracker at one iteration: a server that cannot be reached must not hold up the loop
+SHORTEST_SECRET = 6  # characters: a shorter value of the environment is a word that may stand anywhere
+
+
+def check_trackers(names: list[str]) -> None:
+    """Raises UserError for a tracker that is unknown or not installed."""
+    for name in names:
+        package = TRACKERS.get(name)
+        if package is None:
+            raise UserError(f"train.report_to: unknown tracker {name}", f"known: {', '.join(TRACKERS)}")
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"train.report_to: {name} is not installed", f"pip install {package}")
 
 
 def run_name(job: TrainJob) -> str:
@@ -33,43 +48,16 @@ def set_places(job: TrainJob) -> None:
         os.environ.update(places | os.environ)
 
 
-def guard(trainer: Any) -> list["Guarded"]:
-    """Put each tracker's callback of the trainer behind a `Guarded` one; returns these."""
-    callbacks = trainer.callback_handler.callbacks
-    guarded = []
-    for place, callback in enumerate(callbacks):
-        name = type(callback).__name__.removesuffix("Callback").lower()
-        if name in TRACKERS:
-            callbacks[place] = Guarded(name, callback)
-            guarded.append(callbacks[place])
-    return guarded
+def fit(name: str) -> str:
+    """A name as trackers take it: letters, digits, dots and dashes, not too long."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:60]
 
 
-class Guarded(TrainerCallback):
-    """A tracker's callback that is heard no more once it has failed: no login or no network ends no training."""
-
-    def __init__(self, name: str, callback: TrainerCallback) -> None:
-        self.name, self.callback = name, callback
-        self.problem = ""
-
-    def call(self, event: str, *arguments: Any, **values: Any) -> None:
-        """Pass an event on."""
-        if self.problem:
-            return
-        try:
-            getattr(self.callback, event)(*arguments, **values)
-        except Exception as error:  # not our code
-            self.problem = f"{self.name} failed and is left out: {plain(error)}"
-            print(self.problem, file=sys.stderr, flush=True)
-
-
-def _passed_on(event: str) -> Callable[..., None]:
-    def call(self: Guarded, *arguments: Any, **values: Any) -> None:
-        self.call(event, *arguments, **values)
-
-    return call
-
-
-for _event in dir(TrainerCallback):
-    if _event.startswith("on_"):
-        setattr(Guarded, _event, _passed_on(_event))
+def plain(error: Exception) -> str:
+    """The first line of an error, without what the environment keeps secret and without the user part of addresses."""
+    text = (str(error).splitlines() or [""])[0]
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):  # one may be part of another
+        if len(value) >= SHORTEST_SECRET and re.search("KEY|TOKEN|SECRET|PASS|PROXY|_URL", name, re.IGNORECASE):
+            text = text.replace(value, f"${name}")
+    text = re.sub(r"//[^/@\s]+@", "//...@", text)
+    return f"{type(error).__name__}: {text[:200]}"

@@ -6,11 +6,11 @@ from typing import Any
 
 from srlm.config import flat, parse_config, to_toml
 from srlm.judge.agreement import judge_metrics
+from srlm.loop.stages import stages
 from srlm.measure.metrics import answer_metrics
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.run.folder import SEED_FILES, Run, RunRecord
-from srlm.run.stages import stages_of
 from srlm.settings import PairSettings
 from srlm.store import write_json, write_rows, write_text
 
@@ -34,7 +34,7 @@ def bare_run(root: Path) -> Run:
 def finished_run(root: Path) -> Run:
     """A run at M2: everything done but what M2 would make for M3."""
     run = bare_run(root)
-    for stage in stages_of(2):
+    for stage in stages(run, 2):
         _write_files(run, stage.name)
         run.begin(stage)
         run.end(stage, "done", 10.0 + stage.t, {})

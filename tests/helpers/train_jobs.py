@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from srlm.train.job import TrainJob, launch_command
+from srlm.process.job import result_of
+from srlm.process.launch import launch_command
+from srlm.train.job import TrainJob
+from srlm.train.steps import STEPS
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -96,12 +99,26 @@ def run(job: TrainJob) -> dict[str, Any]:
 
 def start(job: TrainJob, processes: int = 1) -> "subprocess.Popen[bytes]":
     """The job as the parent starts it: standard input stays open as long as the parent lives."""
-    path = job.result.with_name("job.json")
+    path = _job_file(job)
     path.write_text(job.model_dump_json())
-    with (job.result.with_name("log")).open("wb") as log:
-        return subprocess.Popen(
-            launch_command(path, processes), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-        )
+    command = launch_command("srlm.train", path, processes)
+    with output_of(job).open("wb") as log:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+
+
+def _job_file(job: TrainJob) -> Path:
+    return job.log.with_name("child.job.json")
+
+
+def result(job: TrainJob) -> dict[str, Any]:
+    """What the process of `start` reported."""
+    found: dict[str, Any] = json.loads(result_of(_job_file(job)).read_text())
+    return found
+
+
+def output_of(job: TrainJob) -> Path:
+    """What the process of `start` printed."""
+    return job.log.with_name("child.log")
 
 
 def log_of(job: TrainJob) -> list[dict[str, Any]]:
@@ -118,7 +135,8 @@ def encoder(max_length: int = 128, **kwargs: Any) -> Any:
     return Encoder(make_tokenizer(**kwargs), max_length)
 
 
-def as_rows(algorithm: str, rows: list[dict[str, Any]]) -> list[Any]:
-    from srlm.train.encode import DPORow, SFTRow
-
-    return [(DPORow if algorithm == "dpo" else SFTRow).model_validate(row) for row in rows]
+def encoded(encoder: Any, algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as the step of this name encodes them, without those that cannot be used."""
+    step = STEPS[algorithm]
+    found: list[dict[str, Any]] = encoder.usable([step.row.model_validate(row) for row in rows], step.encode)
+    return found

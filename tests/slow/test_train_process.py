@@ -1,6 +1,5 @@
 """The train step as a process of its own, as the parent starts it."""
 
-import json
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.train_jobs import Make, dpo_rows, log_of, run, sft_rows, start, weights
+from tests.helpers.train_jobs import Make, dpo_rows, log_of, output_of, result, run, sft_rows, start, weights
 from tests.helpers.wandb_rows import rows_of
 
 
@@ -39,9 +38,9 @@ def test_killed_process_goes_on_to_the_same_weights(make: Make, processes: list[
     assert not job.out.exists()
     processes.append(start(job))
     assert processes[-1].wait(300) == 0
-    result = json.loads(job.result.read_text())
-    assert result["ok"]
-    assert result["info"]["resumed_from_step"] >= 22
+    found = result(job)
+    assert found["ok"]
+    assert found["info"]["resumed_from_step"] >= 22
     assert weights(job) == weights(straight)
     assert [row["step"] for row in log_of(job)] == list(range(1, 91))
 
@@ -61,7 +60,7 @@ def test_users_error_of_the_process_is_in_the_result(make: Make, processes: list
     job = make(rows=[])
     processes.append(start(job))
     assert processes[-1].wait(120) == 2
-    assert json.loads(job.result.read_text()) == {
+    assert result(job) == {
         "ok": False,
         "problem": f"{job.rows}: no row to train on (the file is empty)",
         "fix": "check the rows",
@@ -75,9 +74,8 @@ def test_two_processes_do_what_one_does(make: Make, processes: list[Any], algori
     one, two = make(algorithm, "one", rows), make(algorithm, "two", rows, train={"num_processes": 2})
     info = run(one)
     processes.append(start(two, 2))
-    assert processes[-1].wait(300) == 0, two.result.with_name("log").read_text()[-3000:]
-    result = json.loads(two.result.read_text())["info"]
-    assert (info["world_size"], result["world_size"]) == (1, 2)
+    assert processes[-1].wait(300) == 0, output_of(two).read_text()[-3000:]
+    assert (info["world_size"], result(two)["info"]["world_size"]) == (1, 2)
     for name in ("loss", "grad_norm"):
         assert [r[name] for r in log_of(two)] == pytest.approx([r[name] for r in log_of(one)], rel=2e-3)
     assert [r["tokens"] for r in log_of(two)] == [r["tokens"] for r in log_of(one)]
@@ -95,7 +93,7 @@ def test_wandb_offline_has_a_row_a_step_in_one_run(
     [folder] = (job.log.parent / "wandb").glob(f"offline-run-*-M1-{job.digest()}")
     losses = [row["train/loss"] for row in rows_of(folder) if "train/loss" in row]
     assert losses == pytest.approx([row["loss"] for row in log_of(job)])
-    assert json.loads(job.result.read_text())["info"]["trackers"] == []
+    assert result(job)["info"]["trackers"] == []
 
 
 def test_a_tracker_that_fails_ends_no_training(
@@ -108,6 +106,6 @@ def test_a_tracker_that_fails_ends_no_training(
     job = make(train={"report_to": ["wandb"]})
     processes.append(start(job))
     assert processes[-1].wait(300) == 0
-    [problem] = json.loads(job.result.read_text())["info"]["trackers"]
+    [problem] = result(job)["info"]["trackers"]
     assert problem.startswith("wandb failed and is left out: UsageError: No API key")
     assert len(log_of(job)) == 6

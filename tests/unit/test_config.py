@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from srlm.config import apply_overrides, flat, known_keys, load_config, parse_config, to_toml
+from srlm.config import apply_overrides, flat, in_effect, known_keys, load_config, parse_config, to_toml
 from srlm.errors import UserError
-from srlm.settings import Config
+from srlm.settings import Config, SFTSettings, later
 
 BASE = {"model": {"path": "m"}}
 
@@ -85,3 +86,33 @@ def test_broken_toml_and_a_newer_format(tmp_path: Path) -> None:
     path.write_text("format = 99\n")
     with pytest.raises(UserError, match="upgrade srlm"):
         load_config(path)
+
+
+# --- a setting that came later ---------------------------------------------------------------------------------------
+
+
+class Grown(SFTSettings):
+    """SFT with settings that came when runs had been made without them."""
+
+    packed: bool = later(True, "What new runs do.", before=False)
+    floor: float | None = later(None, "What all runs do unless told otherwise.", before=None, ge=0)
+
+
+def test_a_later_setting_is_left_out_of_a_digest_while_it_does_what_was_done_before() -> None:
+    old = flat(SFTSettings(), unchanged=False)
+    assert old == flat(SFTSettings())
+    assert flat(Grown(packed=False), unchanged=False) == old
+    assert flat(Grown(), unchanged=False) == old | {"packed": True}
+    assert flat(Grown(packed=False, floor=0.0), unchanged=False) == old | {"floor": 0.0}
+    assert flat(Grown(packed=False)) == old | {"packed": False, "floor": None}  # in config.toml they are settings
+
+
+def test_what_knew_nothing_of_a_later_setting_did_what_was_done_before_it() -> None:
+    found = in_effect(Grown)
+    assert (found["packed"], found["floor"], found["epochs"]) == (False, None, 3)
+
+
+def test_a_later_setting_keeps_its_constraints_and_its_meaning() -> None:
+    with pytest.raises(ValidationError):
+        Grown(floor=-1.0)
+    assert known_keys(Grown)["packed"].description == "What new runs do."

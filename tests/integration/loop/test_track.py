@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from srlm.errors import UserError
-from srlm.loop.track import SENDERS, check_trackers, plain, scalars, send, sending, track
+from srlm.loop.track import SENDERS, scalars, send, sending, track
 from srlm.run.folder import Run
 from srlm.store import read_json, write_json
+from srlm.train.trackers import check_trackers, plain
 from tests.helpers.run_folder import finished_run
 from tests.helpers.wandb_rows import rows_of
 
@@ -56,7 +57,7 @@ def test_names_of_nested_figures_and_intervals() -> None:
 def test_a_tracker_that_is_not_there_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="unknown tracker wandbb"):
         check_trackers(["wandbb"])
-    monkeypatch.setattr("srlm.loop.track.TRACKERS", {"wandb": "no_such_package"})
+    monkeypatch.setattr("srlm.train.trackers.TRACKERS", {"wandb": "no_such_package"})
     with pytest.raises(UserError, match="wandb is not installed: pip install no_such_package"):
         check_trackers(["wandb"])
 

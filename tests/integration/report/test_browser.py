@@ -15,9 +15,9 @@ import pytest
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.iterate import Iteration
+from srlm.loop.stages import stages
 from srlm.report.html import write_page
 from srlm.run.folder import Run
-from srlm.run.stages import stages_of
 from srlm.store import read_json, write_json
 from tests.helpers.page_run import ATTACKS, HOSTILE_ID, ROWS, page_run
 from tests.helpers.ranked_run import judge, ranked_run, reply
@@ -184,7 +184,7 @@ class TestOverview:
 
     def test_run_that_has_only_begun(self, opened: Any, tmp_path: Path) -> None:
         run = bare_run(tmp_path / "run")
-        run.begin(stages_of(0)[0])
+        run.begin(stages(run, 0)[0])
         watched = opened(write_page(run).as_uri())
         playwright.expect(watched.page.locator("#overview .note")).to_contain_text("M0 eval is partial")
         watched.page.keyboard.press("2")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from srlm.errors import UserError
-from tests.helpers.train_jobs import Make, as_rows, dpo_rows, encoder, log_of, run
+from srlm.train.dpo import dpo_losses
+from tests.helpers.train_jobs import Make, dpo_rows, encoded, encoder, log_of, run
 
 
 def softplus(x: float) -> float:
@@ -33,15 +34,13 @@ def test_softened_loss_is_c_dpo_plus_the_rest_of_swapped_dpo(make: Make, c: floa
 @pytest.mark.parametrize("c", [1.0, 0.8])
 def test_nll_weight_adds_the_chosen_answers_loss_per_token(make: Make, c: float) -> None:
     rows = [row | {"id": str(i)} for i, row in enumerate(dpo_rows(1) * 4)]
-    tokens = len(encoder().dpo(as_rows("dpo", rows))[0]["chosen_ids"])
+    tokens = len(encoded(encoder(), "dpo", rows)[0]["chosen_ids"])
     for row in one_row_a_step(make, rows, 0.5, c):
         dpo = c * softplus(-row["reward_margin"]) + (1 - c) * softplus(row["reward_margin"])
         assert row["loss"] == pytest.approx(dpo - 0.5 * row["logps_chosen"] / tokens, abs=2e-3)
 
 
 def test_without_the_options_trl_is_told_nothing_of_losses() -> None:
-    from srlm.train.arguments import dpo_losses
-
     assert dpo_losses(0.0, 1.0) == {}
     assert dpo_losses(1.0, 1.0) == {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}
 

@@ -6,7 +6,7 @@ import pytest
 
 from srlm.errors import UserError
 from srlm.model.chat import DEFAULT_CHAT_TEMPLATE, end_of_turn_ids, ensure_chat_template
-from tests.helpers.train_jobs import CHATML, Make, as_rows, dpo_rows, encoder, make_tokenizer, said, sft_rows, user
+from tests.helpers.train_jobs import CHATML, Make, dpo_rows, encoded, encoder, make_tokenizer, said, sft_rows, user
 
 # --- chat templates ------------------------------------------------------------------------------------------------
 
@@ -49,13 +49,13 @@ def test_collated_labels_are_the_reply_and_its_end_of_turn(make: Make) -> None:
 
     from srlm.train.log import StepLog
     from srlm.train.models import load_model, load_tokenizer
-    from srlm.train.sft import sft_trainer
+    from srlm.train.sft import trainer as sft_trainer
 
     job = make()
     tokenizer = load_tokenizer(job)
     talk = [{"role": "system", "content": "s"}, *user("a"), *said("earlier"), *user("b")]
     rows = [{"id": "x", "prompt": talk, "completion": said("hello")}, *sft_rows(3)]
-    data = Dataset.from_list(encoder().sft(as_rows("sft", rows)))
+    data = Dataset.from_list(encoded(encoder(), "sft", rows))
     trainer = sft_trainer(job, load_model(job)[0], tokenizer, data, StepLog(job, {}))
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     for row, ids, labels, mask in zip(rows, batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
@@ -68,7 +68,7 @@ def test_collated_labels_are_the_reply_and_its_end_of_turn(make: Make) -> None:
 
 def test_template_without_an_end_of_turn_gets_the_end_token() -> None:
     code = encoder(template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
-    row = code.sft(as_rows("sft", sft_rows(1)))[0]
+    row = encoded(code, "sft", sft_rows(1))[0]
     assert row["input_ids"][-1] == row["labels"][-1] == code.tokenizer.eos_token_id
 
 
@@ -78,7 +78,7 @@ def test_rows_that_cannot_be_used_are_counted_by_reason_and_never_cut() -> None:
     rows[0]["rejected"] = said("x" * 100)
     rows[1]["rejected"] = rows[1]["chosen"]
     rows[2]["chosen"] = said("  ")
-    kept = code.dpo(as_rows("dpo", rows))
+    kept = encoded(code, "dpo", rows)
     assert len(kept) == 1
     assert code.dropped == {"overlong": 1, "same": 1, "empty": 1}
     assert code.overlong == ["p0"]
@@ -92,7 +92,7 @@ def test_messages_that_the_template_refuses_are_counted() -> None:
     code = encoder(template=refusing)
     rows = sft_rows(2)
     rows[0]["prompt"] = [{"role": "system", "content": "s"}, *rows[0]["prompt"]]
-    assert len(code.sft(as_rows("sft", rows))) == 1
+    assert len(encoded(code, "sft", rows)) == 1
     assert code.dropped == {"template": 1}
 
 
@@ -108,11 +108,9 @@ THINKING = (
 def test_no_thoughts_are_taught() -> None:
     code = encoder(template=THINKING)
     reply = said("red")
-    sft = code.sft(as_rows("sft", [{"id": "r", "prompt": user("say red"), "completion": reply}]))[0]
+    sft = encoded(code, "sft", [{"id": "r", "prompt": user("say red"), "completion": reply}])[0]
     taught = [token for token, label in zip(sft["input_ids"], sft["labels"], strict=True) if label != -100]
-    dpo = code.dpo(as_rows("dpo", [{"id": "p", "prompt": user("say red"), "chosen": reply, "rejected": said("sea")}]))[
-        0
-    ]
+    dpo = encoded(code, "dpo", [{"id": "p", "prompt": user("say red"), "chosen": reply, "rejected": said("sea")}])[0]
     assert code.tokenizer.decode(taught) == code.tokenizer.decode(dpo["chosen_ids"]) == "red<|im_end|>"
     assert code.tokenizer.decode(dpo["prompt_ids"]).endswith("assistant\n<think>\n\n</think>\n\n")
 
@@ -127,7 +125,7 @@ def test_row_whose_prompt_the_template_writes_otherwise_behind_a_reply_is_counte
     strict = CHATML.replace("<|im_start|>{{", "{{ '[sea]' if 'sea' in messages[-1]['content'] }}<|im_start|>{{", 1)
     code = encoder(template=strict)
     rows = [{"id": word, "prompt": user("say it"), "completion": said(word)} for word in ("red", "sea")]
-    assert len(code.sft(as_rows("sft", rows))) == 1
+    assert len(encoded(code, "sft", rows)) == 1
     assert code.dropped == {"template": 1}
 
 

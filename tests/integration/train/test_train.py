@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from srlm.model.chat import end_of_turn_ids
 from srlm.settings import LoraSettings
 from srlm.train import checkpoints
 from srlm.train.job import TrainJob, batch_plan
+from srlm.train.steps import STEPS
 from tests.helpers.train_jobs import (
     CHATML,
     Make,
-    as_rows,
     dpo_rows,
+    encoded,
     encoder,
     log_of,
     make_model,
@@ -39,6 +41,8 @@ def test_job_survives_its_file_and_fits_its_settings(make: Make) -> None:
         assert TrainJob.model_validate_json(job.model_dump_json()) == job
     with pytest.raises(ValueError, match="not those of sft"):
         make("sft").model_validate(make("dpo").model_dump() | {"algorithm": "sft"})
+    with pytest.raises(ValueError, match="no training step is called 'judge'"):
+        make("sft").model_validate(make("sft").model_dump() | {"algorithm": "judge"})
 
 
 def test_digest_covers_the_outcome_and_no_paths(make: Make) -> None:
@@ -61,10 +65,9 @@ def test_batch_that_cannot_be_shared_names_the_numbers() -> None:
         batch_plan(16, 8, 3)
 
 
-def test_job_module_and_chat_import_no_torch() -> None:
-    code = (
-        "import sys, srlm.train.job, srlm.model.chat; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
+def test_what_the_parent_reads_imports_no_torch() -> None:
+    code = "import sys, srlm.iterate, srlm.train.steps, srlm.model.chat\n"
+    code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -124,10 +127,8 @@ def test_dpo_starts_from_its_reference_and_the_reference_stays(make: Make, rank:
     """Step 1: loss ln 2, rewards 0. Later: the policy moves, the reference's log-probs of the same rows do not."""
     import torch
 
-    from srlm.train import common
-
     seen: list[Any] = []
-    real = common.dpo_trainer
+    real = STEPS["dpo"].trainer
 
     def spying(*args: Any) -> Any:
         trainer = real(*args)
@@ -137,7 +138,7 @@ def test_dpo_starts_from_its_reference_and_the_reference_stays(make: Make, rank:
         )
         return trainer
 
-    monkeypatch.setattr(common, "dpo_trainer", spying)
+    monkeypatch.setitem(STEPS, "dpo", replace(STEPS["dpo"], trainer=spying))
     job = make("dpo", train={"lora": LoraSettings(rank=rank), "per_device_batch": 4})
     info = run(job)
     rows = log_of(job)
@@ -158,14 +159,13 @@ def test_lora_reference_is_the_base_after_training(make: Make) -> None:
     import torch
     from datasets import Dataset
 
-    from srlm.train.dpo import dpo_trainer
     from srlm.train.log import StepLog
     from srlm.train.models import load_model, load_tokenizer
 
     job = make("dpo", train={"lora": LoraSettings(rank=4), "per_device_batch": 4})
     callback = StepLog(job, {})
-    data = Dataset.from_list(encoder().dpo(as_rows("dpo", dpo_rows())))
-    trainer = callback.trainer = dpo_trainer(job, load_model(job)[0], load_tokenizer(job), data, callback)
+    data = Dataset.from_list(encoded(encoder(), "dpo", dpo_rows()))
+    trainer = callback.trainer = STEPS["dpo"].trainer(job, load_model(job)[0], load_tokenizer(job), data, callback)
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(6)])
     before = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
     trainer.train()
@@ -180,9 +180,10 @@ def test_wrong_reference_stops_the_training(make: Make, monkeypatch: Any) -> Non
     """A reference that is another model is noticed at the first step."""
     import torch
 
-    from srlm.train import dpo
+    from srlm.train import common, models
 
-    real = dpo.load_model
+    real = models.load_model
+    assert common.load_model is real  # bound already: only the reference is loaded by the other one
 
     def shifted(job: TrainJob) -> Any:
         model, dtype = real(job)
@@ -190,7 +191,7 @@ def test_wrong_reference_stops_the_training(make: Make, monkeypatch: Any) -> Non
             model.model.embed_tokens.weight.mul_(2)
         return model, dtype
 
-    monkeypatch.setattr(dpo, "load_model", shifted)
+    monkeypatch.setattr(models, "load_model", shifted)
     with pytest.raises(RuntimeError, match="reference is not the starting model"):
         run(make("dpo"))
 
@@ -342,7 +343,7 @@ def test_users_errors_are_one_line(make: Make, monkeypatch: Any, changes: dict[s
 
 
 def test_missing_tracker_says_what_to_install(make: Make, monkeypatch: Any) -> None:
-    monkeypatch.setattr("srlm.loop.track.TRACKERS", {"wandb": "no_such_package"})
+    monkeypatch.setattr("srlm.train.trackers.TRACKERS", {"wandb": "no_such_package"})
     with pytest.raises(UserError, match="wandb is not installed: pip install"):
         run(make(train={"report_to": ["wandb"]}))
 

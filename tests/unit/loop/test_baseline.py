@@ -11,17 +11,19 @@ from srlm.errors import StageError, UserError
 from srlm.generate.instructions import first_user_turn
 from srlm.iterate import Iteration
 from srlm.loop.plan import check_plan, make_plan
+from srlm.loop.redo import made_from, set_aside
+from srlm.loop.stages import stages
 from srlm.records import EFTRow, IFTRow, JudgeEval, Messages
 from srlm.report import inspect_run
 from srlm.run.folder import Run
 from srlm.store import read_rows
-from srlm.train.rows import sft_rows
+from srlm.train.sft import sft_rows
 from tests.helpers.ranked_run import TALK, changed, judge, ranked_run, reply
 from tests.helpers.run_folder import bare_run, finished_run
 
 
 def names(run: Run, n: int = 1) -> list[str]:
-    return [stage.name for stage in run.stages(n)]
+    return [stage.name for stage in stages(run, n)]
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -44,7 +46,7 @@ def test_the_plan_estimates_the_judging(tmp_path: Path) -> None:
 
 def done(run: Run, *wanted: str) -> Run:
     """Mark stages as done, as if their files had been made."""
-    for stage in run.stages(1):
+    for stage in stages(run, 1):
         if stage.name in wanted:
             for path in stage.outputs[:1]:
                 (run.root / path).parent.mkdir(exist_ok=True)
@@ -65,7 +67,7 @@ def test_what_eft_was_built_from_makes_it_stale(tmp_path: Path) -> None:
         UserError, match=r"baseline/judge was made from something else: seed/ranked changed.*--redo stale"
     ):
         check_plan(Run(run.root), 1)
-    anew = {stage.name for stage in run.made_from("baseline")}
+    anew = {stage.name for stage in made_from(run, "baseline")}
     assert anew >= {"baseline/train", "baseline/judge", "baseline/eft", "M1/train", "M1/eval"}
     assert "M0/eval" not in anew
 
@@ -78,7 +80,7 @@ def test_whether_the_baseline_is_trained_decides_what_judged(tmp_path: Path) -> 
 
 def test_m1_reads_the_eft_that_was_built(tmp_path: Path) -> None:
     run = done(ranked_run(tmp_path / "r"), *names(ranked_run(tmp_path / "other")))
-    aside = run.set_aside("baseline/eft")
+    aside = set_aside(run, "baseline/eft")
     assert (aside / "M1" / "model").exists()
     assert not run.eft.exists()
     assert run.eft == run.baseline / "eft.jsonl"

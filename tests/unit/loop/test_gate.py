@@ -9,6 +9,7 @@ import pytest
 from srlm.errors import StageError
 from srlm.iterate import Iteration
 from srlm.loop.gate import check_judge, unmeasured, ways_on
+from srlm.loop.redo import set_aside
 from srlm.measure.metrics import agreement, entropy, judging_metrics
 from srlm.records import Candidate, Judgement, Rollout
 from srlm.run.folder import Run
@@ -139,7 +140,7 @@ def test_judging_metrics() -> None:
 def gated(tmp_path: Path, figures: dict[str, Any], text: str = "") -> Run:
     """A run with M1's pairs made and M2 not yet trained, and these figures of M1."""
     run = finished_run(tmp_path / "r")
-    run.set_aside("M2")
+    set_aside(run, "M2")
     for t in (0, 1):
         write_json(run.folder(t) / "metrics.json", figures)
     if text:

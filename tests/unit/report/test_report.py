@@ -9,9 +9,9 @@ import pytest
 
 from srlm.console import out, progress, safe
 from srlm.errors import UserError
+from srlm.loop.stages import stages
 from srlm.report import inspect_run
 from srlm.run.folder import Run
-from srlm.run.stages import stages_of
 from tests.helpers.run_folder import HOSTILE, bare_run, eval_answers, finished_run
 
 Capture = pytest.CaptureFixture[str]
@@ -63,7 +63,7 @@ class TestOverview:
 
     def test_interrupted_run_shows_what_is_safe(self, tmp_path: Path, capsys: Capture) -> None:
         run = bare_run(tmp_path)
-        run.begin(stages_of(0)[0])
+        run.begin(stages(run, 0)[0])
         (tmp_path / "M0").mkdir()
         rows = [row.model_dump_json() for row in eval_answers(0)]
         (tmp_path / "M0" / "eval.jsonl").write_text(rows[0] + "\n" + rows[1][:40])  # the second row is torn

@@ -7,9 +7,11 @@ import pytest
 
 from srlm.errors import UserError
 from srlm.loop.plan import check_plan, make_plan
+from srlm.loop.redo import set_aside
+from srlm.loop.stages import stages
 from srlm.run.folder import Run, find_run
-from srlm.run.stages import opponents, stages_of
-from srlm.settings import PairSettings
+from srlm.run.stages import opponents
+from srlm.settings import EvalSettings, PairSettings
 from tests.helpers.run_folder import bare_run, finished_run
 
 
@@ -26,24 +28,39 @@ def change(run: Run, old: str, new: str) -> Run:
     return Run(run.root)
 
 
-def test_the_order_of_stages() -> None:
-    assert [stage.name for stage in stages_of(2)] == [
+def with_settings(run: Run, **tables: Any) -> Run:
+    """The run with other tables of settings, in memory only."""
+    run.config = run.config.model_copy(update=tables)
+    return run
+
+
+def test_the_order_of_stages(tmp_path: Path) -> None:
+    assert [stage.name for stage in stages(bare_run(tmp_path / "r"), 2)] == [
         "M0/eval", "M1/train", "M1/eval", "M1/aift", "M1/pairs", "M2/train", "M2/eval",
     ]  # fmt: skip
 
 
-def test_head_to_head_is_a_stage_of_each_trained_model() -> None:
-    stages = {stage.name: stage for stage in stages_of(3, opponents=lambda t: opponents(t, pairwise=True))}
-    assert [name for name in stages if name.endswith("versus")] == ["M1/versus", "M2/versus", "M3/versus"]
-    assert stages["M3/versus"].inputs == ("M1/eval", "M2/eval", "M3/eval", "M1/train", "prompts/versus")
+def test_trainings_by_one_step_take_about_the_same_time(tmp_path: Path) -> None:
+    kinds = {stage.name: stage.kind for stage in stages(bare_run(tmp_path / "r"), 3)}
+    assert [kinds[name] for name in ("M1/train", "M2/train", "M3/train")] == ["sft", "dpo", "dpo"]
+    assert all(kind == name.split("/")[1] for name, kind in kinds.items() if not name.endswith("/train"))
+
+
+def test_head_to_head_is_a_stage_of_each_trained_model(tmp_path: Path) -> None:
+    run = with_settings(bare_run(tmp_path / "r"), eval=EvalSettings(head_to_head=True, mode="pairwise"))
+    found = {stage.name: stage for stage in stages(run, 3)}
+    assert [name for name in found if name.endswith("versus")] == ["M1/versus", "M2/versus", "M3/versus"]
+    assert found["M3/versus"].inputs == ("M1/eval", "M2/eval", "M3/eval", "M1/train", "prompts/versus")
     assert [opponents(t, pairwise=False) for t in (1, 2, 4)] == [[0], [1], [1, 2, 3]]
-    assert "eval" not in stages["M3/eval"].settings  # another judge of head to head leaves evaluations valid
+    assert "eval" not in found["M3/eval"].settings  # another judge of head to head leaves evaluations valid
 
 
-def test_options_of_pairs_that_ask_other_models_have_stages() -> None:
+def test_options_of_pairs_that_ask_other_models_have_stages(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+
     def made(**pairs: Any) -> dict[str, tuple[str, ...]]:
-        stages = stages_of(3, pairs=PairSettings(**pairs))
-        return {stage.name: stage.inputs for stage in stages if stage.part in ("past", "previous", "pairs")}
+        found = stages(with_settings(run, pairs=PairSettings(**pairs)), 3)
+        return {stage.name: stage.inputs for stage in found if stage.part in ("past", "previous", "pairs")}
 
     assert list(made(anchor="M1")) == ["M1/pairs", "M2/past", "M2/pairs"]  # M1 is not its own past
     assert list(made(anchor="M0")) == ["M1/past", "M1/pairs", "M2/past", "M2/pairs"]
@@ -59,7 +76,7 @@ def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"judge\.samples was 3, is 5"):
         check_plan(run, 2, "M1/eval")  # M0/eval is stale, too
     check_plan(run, 2, "stale")
-    run.set_aside("stale")
+    set_aside(run, "stale")
     assert states(Run(run.root), 2) == {
         "M0/eval": "owed", "M1/train": "done", "M1/eval": "owed", "M1/aift": "owed", "M1/pairs": "owed",
         "M2/train": "owed", "M2/eval": "owed",
@@ -75,13 +92,13 @@ def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> N
 
 def test_a_begun_stage_is_partial_even_when_its_owner_died(tmp_path: Path) -> None:
     run = bare_run(tmp_path / "r")
-    run.begin(stages_of(1)[0])
+    run.begin(stages(run, 1)[0])
     assert states(Run(run.root), 1)["M0/eval"] == "partial"
 
 
 def test_a_setting_that_only_owed_stages_read_may_change_and_is_recorded(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
-    run.set_aside("M1/aift")
+    set_aside(run, "M1/aift")
     run = change(run, "few_shot_ift = 6", "few_shot_ift = 5")  # only M1/aift reads it, which is owed
     run = change(run, "candidates = 4\n# Instructions", "candidates = 8\n# Instructions")  # no evaluation reads it
     assert [item["key"] for item in check_plan(run, 2)] == ["instructions.few_shot_ift", "rollout.candidates"]
@@ -155,7 +172,7 @@ def test_a_lost_model_makes_its_stage_stale(tmp_path: Path) -> None:
 
 def test_redo_keeps_the_old_files_and_owes_all_that_follows(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
-    aside = run.set_aside("M1/aift")
+    aside = set_aside(run, "M1/aift")
     assert {name for name, state in states(Run(run.root), 2).items() if state == "owed"} == {
         "M1/aift", "M1/pairs", "M2/train", "M2/eval",
     }  # fmt: skip
@@ -167,7 +184,7 @@ def test_redo_keeps_the_old_files_and_owes_all_that_follows(tmp_path: Path) -> N
 
 def test_redo_of_what_was_never_made_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no M7/train"):
-        finished_run(tmp_path / "r").set_aside("M7")
+        set_aside(finished_run(tmp_path / "r"), "M7")
 
 
 def test_a_newer_run_folder_is_refused(tmp_path: Path) -> None:
@@ -208,7 +225,7 @@ def test_the_pairwise_rubric_is_an_input_of_judging_in_mode_pairwise_only(tmp_pa
     path.write_text(path.read_text() + "\nBe strict.")
     assert set(states(Run(run.root), 2).values()) == {"done"}
     run = change(bare_run(tmp_path / "p"), 'mode = "sampled"', 'mode = "pairwise"')
-    run.begin(stages_of(1)[0])
+    run.begin(stages(run, 1)[0])
     path = run.root / "prompts" / "pairwise.txt"
     path.write_text(path.read_text() + "\nBe strict.")
     assert states(Run(run.root), 1)["M0/eval"] == "stale"

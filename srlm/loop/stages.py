@@ -1,0 +1,53 @@
+"""The stages of a run: what is done once each, in which order, from which settings and inputs to which files."""
+
+from srlm.run.folder import Run
+from srlm.run.stages import BASELINE, JUDGED, SAMPLED, Stage, opponents
+from srlm.train.steps import SFT, TrainingStep, step_of
+
+MEASURED = ("eval.grader", "eval.candidates", "eval.canaries")  # of [eval], what a model's own evaluation reads
+HELD_OUT = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/pairwise")
+
+
+def stages(run: Run, n: int) -> list[Stage]:
+    """All stages that bring this run to M_n, in the order they are run; some only where a setting calls for them."""
+    versus = run.config.eval
+    result = []
+    for t in range(n + 1):
+        if t == 1 and run.builds_eft:
+            result += _baseline(run)
+        if t:
+            result.append(_train(run, f"M{t}", step_of(t)))
+        made = (f"M{t}/train",) if t else ()
+        files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
+        result.append(Stage(f"M{t}/eval", (*JUDGED, *SAMPLED, *MEASURED), (*made, *HELD_OUT), files))
+        if t and versus.head_to_head:
+            result.append(_versus(t, opponents(t, pairwise=versus.mode == "pairwise")))
+        if 0 < t < n:
+            aift = (*made, "seed/ift", *HELD_OUT, "prompts/instruction", "instructions/source")
+            rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
+            result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
+            result += step_of(t + 1).stages(run, t)
+    return result
+
+
+def _train(run: Run, model: str, step: TrainingStep) -> Stage:
+    files = tuple(f"{model}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
+    settings = ("run", "model", "train", step.name)
+    return Stage(f"{model}/train", settings, step.inputs(run, model), files, step=step.name)
+
+
+def _versus(t: int, others: list[int]) -> Stage:
+    """M_t head to head with `others`: made from the answers in their evaluations, and by M1 or the judge of [eval]."""
+    settings = (*JUDGED, "eval.judge", "eval.judge_endpoint", "eval.mode", "eval.tie_margin")
+    inputs = (*(f"M{k}/eval" for k in (*others, t)), "M1/train", "prompts/versus")
+    return Stage(f"M{t}/versus", settings, inputs, (f"M{t}/versus.json",))
+
+
+def _baseline(run: Run) -> list[Stage]:
+    """The stages that build EFT: SFT of M0 on IFT alone (if asked for), judging, choosing what agrees with people."""
+    train = [_train(run, BASELINE, SFT)] if run.config.baseline.train else []
+    judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
+    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))
+    chosen = ("run", "baseline.max_share", "baseline.min_rows")
+    files = (f"{BASELINE}/eft.jsonl", f"{BASELINE}/dropped.jsonl")
+    return [*train, judge, Stage(f"{BASELINE}/eft", chosen, (judge.name,), files)]
