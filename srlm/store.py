@@ -21,7 +21,7 @@ T = TypeVar("T")
 def digest(*parts: Any) -> str:
     """16 hex digits over the JSON form of `parts`; the same parts give the same digest on every machine."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]  # half a pair may come from JSON
 
 
 def file_digest(path: Path) -> str:
