@@ -153,7 +153,7 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models of a run head to head, before the one judge that [eval] names (else frozen M1).
+    """Compare the models of a run head to head, by the one judge that [versus] names (else M1).
 
     With --tasks: let M0, M1, ... do tasks of lm-evaluation-harness, and show what training cost them there.
     """

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from srlm.config import DEFAULTS, flat, load_config
+from srlm.config import DEFAULTS, flat, load_config, renamed
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
@@ -28,6 +28,7 @@ SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds
 MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]
+Dotted = Annotated[dict[str, Any], AfterValidator(renamed)]  # settings, by the names of today whoever wrote them
 
 
 class StageRecord(BaseModel):
@@ -37,7 +38,7 @@ class StageRecord(BaseModel):
 
     status: Status
     digest: str
-    settings: dict[str, Any]  # the settings it read, dotted
+    settings: Dotted  # the settings it read
     inputs: dict[str, str]  # input -> digest
     started: str
     seconds: float = 0.0  # over all attempts
@@ -55,9 +56,9 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
     arguments: dict[str, Any]  # of `srlm init`
     seed_digests: dict[str, str]  # seed file -> digest as split at init
-    settings: dict[str, Any]  # all settings as last accepted, dotted
-    changes: list[dict[str, Any]] = []  # accepted changes of settings
-    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with
+    settings: Dotted  # all settings as last accepted
+    changes: list[dict[str, Any]] = []  # accepted changes of settings, by their names of that time
+    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with (loop/accept.py)
     stages: dict[str, StageRecord] = {}
 
 
@@ -123,8 +124,8 @@ class Run:
 
     def stages(self, n: int) -> list[Stage]:
         """All stages that bring this run to M_n, in the order they are run."""
-        settings = self.config.eval
-        met = partial(opponents, pairwise=settings.mode == "pairwise") if settings.head_to_head else None
+        versus = self.config.versus
+        met = partial(opponents, pairwise=versus.mode == "pairwise") if versus.in_loop else None
         if not self.builds_eft:
             return stages_of(n, pairs=self.config.pairs, opponents=met)
         before = len(stages_of(0))
@@ -136,6 +137,22 @@ class Run:
         """The log file of a child process; the folder is made."""
         (self.root / "logs").mkdir(exist_ok=True)
         return self.root / "logs" / f"{name}.log"
+
+    @property
+    def begun(self) -> list[int]:
+        """The models that the run has begun to make or measure, by number; M0 is always there."""
+        return list(range(1 + max([0, *(model_number(name) for name in self.record.stages)])))
+
+    @property
+    def trained(self) -> list[int]:
+        """The models whose training is finished, by number."""
+        stages = self.record.stages
+        return [t for t in self.begun if (made := stages.get(f"M{t}/train")) and made.status == "done"]
+
+    @property
+    def measured(self) -> list[int]:
+        """The models of which there are figures, by number."""
+        return [t for t in self.begun if (self.folder(t) / "metrics.json").exists()]
 
     @property
     def last(self) -> int:
@@ -162,7 +179,7 @@ class Run:
                 if self.config.judge.compares:
                     result[name] = self.templates.pairwise.digest
             elif name == "prompts/versus":
-                compares = self.config.eval.mode == "pairwise"
+                compares = self.config.versus.mode == "pairwise"
                 result[name] = self.templates.pairwise.digest if compares else self.templates.rubric.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]

@@ -92,8 +92,8 @@ def stages_of(
 
 
 def _versus(t: int, others: list[int]) -> Stage:
-    """M_t head to head with `others`: made from the answers in their evaluations, and by M1 or the judge of [eval]."""
-    settings = (*JUDGED, "eval.judge", "eval.judge_endpoint", "eval.mode", "eval.tie_margin")
+    """M_t head to head with `others`: made from the answers in their evaluations, and by the judge of [versus]."""
+    settings = (*JUDGED, "versus.judge", "versus.endpoint", "versus.mode", "versus.tie_margin")
     inputs = (*(f"M{k}/eval" for k in (*others, t)), "M1/train", "prompts/versus")
     return Stage(f"M{t}/versus", settings, inputs, (f"M{t}/versus.json",))
 

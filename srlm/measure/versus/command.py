@@ -39,7 +39,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
         out().file.write(json.dumps(result, indent=2) + "\n")
         return
     _show(result)
-    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.eval.mode}; kept in {kept}")
+    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.versus.mode}; kept in {kept}")
 
 
 def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path | None, lock: int) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _outcome(
     chars, other_chars = len(one[1]), len(other[1])
     if not judge.pairwise:
         mine, theirs = (_mean([j.score for j in judged[0] if j.score is not None]) for judged in found)
-        return Outcome(scored_points(mine, theirs, judge.run.config.eval.tie_margin), None, chars, other_chars)
+        return Outcome(scored_points(mine, theirs, judge.run.config.versus.tie_margin), None, chars, other_chars)
     if not found:  # the same answer twice
         return Outcome(0.5, None, chars, other_chars)
     judged = found[0][0 if one[1] < other[1] else 1]
