@@ -8,7 +8,6 @@ A dead owner leaves a partial stage behind, which the next `srlm iterate` takes 
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
@@ -156,8 +155,8 @@ class Run:
 
     @property
     def last(self) -> int:
-        """The number of the model after the last one that has a recorded stage."""
-        return 1 + max((model_number(name) for name in self.record.stages), default=0)
+        """The number of the model after the last one that is begun: up to here, stages may be recorded."""
+        return len(self.begun)
 
     # --- which stage is owed -------------------------------------------------------------------------------------
 
@@ -255,22 +254,6 @@ class Run:
             self.record.settings = new
             self.save()
         return changed
-
-    def accepts(self, model: str, findings: Sequence[Any], now_accepted: bool) -> bool:
-        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded.
-
-        Pairs go by content and findings by their figures: made anew by the same settings, they may be others.
-        """
-        pairs = file_digest(self.aift(model_number(model)) / "pairs.jsonl")
-        saw = [str(finding) for finding in findings]
-        if any(old["pairs"] == pairs and {*saw} <= {*old["findings"]} for old in self.record.accepted):
-            return True
-        if now_accepted:
-            checks = sorted({finding.check for finding in findings})
-            entry = {"time": now(), "model": model, "pairs": pairs, "checks": checks, "findings": saw}
-            self.record.accepted.append(entry)
-            self.save()
-        return now_accepted
 
     def made_from(self, target: str) -> list[Stage]:
         """A stage ("M1/aift"; a model, "M2", means its training) and all stages that were made from it.

@@ -86,8 +86,8 @@ def stages_of(
             others = _other_models(t, pairs or PairSettings(), (*JUDGED, *sampled, "rollout.candidates"))
             result += others
             inputs = (f"M{t}/aift", *(stage.name for stage in others))
-            outputs = ("pairs.jsonl", "dropped.jsonl", "consistency.json")
-            result.append(Stage(f"M{t}/pairs", ("pairs",), inputs, tuple(f"M{t}/aift/{name}" for name in outputs)))
+            outputs = ("aift/pairs.jsonl", "aift/dropped.jsonl", "aift/consistency.json", "gate.json")
+            result.append(Stage(f"M{t}/pairs", ("pairs",), inputs, tuple(f"M{t}/{name}" for name in outputs)))
     return result
 
 

@@ -9,7 +9,6 @@ from rich.table import Table
 from srlm.console import out, safe, say
 from srlm.seed.check import CheckReport
 
-
 WIDTH = 100  # columns of a table: longer cells go on in the next line
 
 

@@ -11,13 +11,13 @@ from srlm.measure.versus.verdicts import Item, RunJudge, item
 from srlm.records import Judgement, Messages
 from srlm.run.folder import Run
 from srlm.run.stages import opponents
-from srlm.store import read_json, write_json
+from srlm.store import write_json
 
 FILE = "versus.json"  # in a model's folder
 
 
 def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
-    """Measure each M_t of `numbers` against its opponents, into its versus.json and metrics.json; one engine load.
+    """Measure each M_t of `numbers` against its opponents, into its versus.json; one engine load.
 
     Raises UserError where a model has not been evaluated or no judge can be used, StageError when the child crashed.
     """
@@ -30,8 +30,6 @@ def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
     for t, others in met.items():
         result[f"M{t}"] = {"judge": judge.record, "against": {f"M{k}": next(figures) for k in others}}
         write_json(run.folder(t) / FILE, result[f"M{t}"])
-        metrics = run.folder(t) / "metrics.json"
-        write_json(metrics, read_json(metrics) | {"versus": result[f"M{t}"]})
     return result
 
 
@@ -79,7 +77,7 @@ def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def said(model: str, against: dict[str, dict[str, Any]]) -> None:
+def say_result(model: str, against: dict[str, dict[str, Any]]) -> None:
     """Say how one model fared against each other."""
     for other, found in against.items():
         if found["win_rate"] is None:
