@@ -286,9 +286,7 @@ class VersusSettings(Settings):
     """Head to head: one judge compares each model's held-out answers with those of earlier models."""
 
     in_loop: bool = knob(False, "Compare each new model in the loop, before its promotion (one more engine load).")
-    judge: str = Field(
-        "", description='Who judges, in the whole run: a model, or a name at an endpoint; "": M1, which stays the same.'
-    )
+    judge: str = Field("", description='Who judges in the whole run: a model, or a name at the endpoint; "": M1.')
     endpoint: str = Field("", description='OpenAI-compatible server of that judge; "": it is loaded here.')
     mode: Literal["scored", "pairwise"] = Field(
         "scored", description="The judge scores each answer alone, or sees both answers together, in both orders."

@@ -139,7 +139,7 @@ def what_to_do(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     changes += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (
-        f"the health gate stops before M{t + 1} is trained on what M{t} judged. You can give the judge "
-        f"{', or '.join(changes)} (settings: {root}/config.toml), and have all judged anew: `{again} --redo stale`. "
+        f"the health gate stops before M{t + 1} is trained on what M{t} judged. What may help: {', '.join(changes)}. "
+        f"Settings are in {root}/config.toml; after a change, `{again} --redo stale` has all judged anew. "
         f"Or train on it as it is: `{again} --accept-judge`"
     )

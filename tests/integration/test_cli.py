@@ -85,5 +85,5 @@ def test_measure_computes_figures_without_torch(tmp_path: Path) -> None:
     code = "import sys; from srlm.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "measure", str(run.root)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "M1: figures computed from its rows, new or changed: answers.answers, " in done.stderr
+    assert "M1: figures computed from its rows, new or changed: aift, answers.answers, " in done.stderr
     assert "srlm measure" not in srlm("inspect", str(run.root)).stderr
