@@ -25,9 +25,8 @@ from pathlib import Path
 
 from srlm.config import flat, parse_config, to_toml
 from srlm.generate.pairs import make_pair
-from srlm.judge.agreement import judge_metrics
 from srlm.loop.stages import stages
-from srlm.measure.metrics import answer_metrics
+from srlm.measure.figures import write_figures
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.run.folder import SEED_FILES, Run, RunRecord
@@ -86,8 +85,7 @@ def _write_stage(run: Run, name: str, source: random.Random, size: tuple[int, in
             for i in range(400)
         ]
         write_rows(folder / "eval.jsonl", [*answers, *judged])
-        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, run.config.pairs)}
-        write_json(folder / "metrics.json", found)
+        write_figures(run, t)
     elif part == "aift":
         _write_rollouts(aift, _rollouts(source, f"M{t}", size))
     else:
@@ -96,6 +94,7 @@ def _write_stage(run: Run, name: str, source: random.Random, size: tuple[int, in
         write_rows(
             aift / "dropped.jsonl", [{"id": key, "reason": made} for key, made in outcomes if isinstance(made, str)]
         )
+        write_figures(run, t)
 
 
 def _write_rollouts(aift: Path, rows: Iterator[Rollout]) -> None:

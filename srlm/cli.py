@@ -120,7 +120,7 @@ def inspect(
 ) -> None:
     """Show the iterations of a run as a table or a page, one model's numbers and examples, or single rows."""
     from srlm.console import out, say
-    from srlm.report import inspect_rows, inspect_run
+    from srlm.report import inspect_rows, inspect_run, say_outdated
     from srlm.run.folder import find_run
 
     found, how = find_run(run)
@@ -129,6 +129,7 @@ def inspect(
     if html:
         from srlm.report.html import write_page
 
+        say_outdated(found)
         out().print(str(write_page(found)), soft_wrap=True)
     elif row or sort or grep:
         inspect_rows(found, model, row=row, sort=sort, grep=grep, limit=limit, reverse=reverse, as_json=as_json)
@@ -153,7 +154,7 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models of a run head to head, before the one judge that [eval] names (else frozen M1).
+    """Compare the models of a run head to head, by the one judge that [versus] names (else M1).
 
     With --tasks: let M0, M1, ... do tasks of lm-evaluation-harness, and show what training cost them there.
     """
@@ -181,6 +182,21 @@ def evaluate(
         raise typer.Exit(INTERRUPTED) from None
 
 
+@app.command(epilog="srlm measure runs/a")
+def measure(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+) -> None:
+    """Compute the figures of every model anew from the run's rows, as after an upgrade of srlm; loads no model."""
+    from srlm.console import say
+    from srlm.measure.figures import measure_run
+    from srlm.run.folder import find_run
+
+    found, how = find_run(run)
+    if run is None:
+        say(f"{found.root} ({how})")
+    measure_run(found)
+
+
 @app.command(epilog="srlm export runs/a M2 --out my-model")
 def export(
     run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
@@ -190,7 +206,7 @@ def export(
     """Write a model with a card, its answers for alpaca_eval, and the pairs that it learned from for TRL."""
     from srlm.console import out as stdout
     from srlm.loop.export import export_model
-    from srlm.measure.versus.command import measured_model
+    from srlm.measure.figures import measured_model
     from srlm.run.folder import find_run
 
     found, _ = find_run(run)

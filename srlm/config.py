@@ -15,6 +15,17 @@ from srlm.packaged import RECIPES
 from srlm.settings import FORMAT, SPEED_ARGUMENTS, Config, Settings
 
 _NEVER = object()  # equal to no value: of a field that was there from the beginning
+# Keys that an earlier version called otherwise, old -> new: config.toml and run.json of runs made then, and whoever
+# still says `--set` with the old name, are understood.
+MOVED = {
+    "eval.head_to_head": "versus.in_loop",
+    "eval.judge": "versus.judge",
+    "eval.judge_endpoint": "versus.endpoint",
+    "eval.mode": "versus.mode",
+    "eval.tie_margin": "versus.tie_margin",
+    "gate.max_accuracy_drop": "gate.max_judge_drop",
+    "gate.min_consistency": "gate.min_mean_consistency",
+}
 
 
 def recipe_names() -> list[str]:
@@ -43,16 +54,41 @@ def load_config(path: Path) -> Config:
 def parse_config(values: dict[str, Any], source: str) -> Config:
     """Validate nested settings from `source`. Raises UserError with key, allowed values and the nearest known key."""
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(_moved(values, source))
     except ValidationError as error:
         raise UserError(*_explain(error, source)) from None
+
+
+def _moved(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """A copy of nested settings under the names of today. Raises UserError where a key is set by both of its names."""
+    result = copy.deepcopy(values)
+    for old, new in MOVED.items():
+        (table, name), (new_table, new_name) = old.split("."), new.split(".")
+        if not isinstance(result.get(table), dict) or name not in result[table]:
+            continue
+        value, target = result[table].pop(name), result.setdefault(new_table, {})
+        if new_name in target:
+            raise UserError(f"{source}: {old} is called {new} now, and both are set", f"remove {old}")
+        target[new_name] = value
+    return result
+
+
+def renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Dotted settings under the names of today."""
+    return {MOVED.get(key, key): value for key, value in settings.items()}
+
+
+def renamed_override(override: str) -> str:
+    """A "table.key=value" under the name of today."""
+    key, equals, value = override.partition("=")
+    return MOVED.get(key.strip(), key) + equals + value
 
 
 def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A copy of `values` with each "table.key=value" applied; the value is TOML, or else a plain string."""
     result = copy.deepcopy(values)
     for override in overrides:
-        key, equals, text = override.partition("=")
+        key, equals, text = renamed_override(override).partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {override}: no key=value", "e.g. --set judge.samples=5")
         table = result

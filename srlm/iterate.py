@@ -19,21 +19,22 @@ from srlm.errors import StageError
 from srlm.generate.instructions import instructions_from_file
 from srlm.generate.pairs import consistency, make_pairs
 from srlm.generate.parts import instruction_filter
-from srlm.loop.gate import check_judge, unmeasured, ways_on
+from srlm.loop.accept import accepts
+from srlm.loop.gate import check_judge, unmeasured, what_to_do
 from srlm.loop.other_models import past_answers, rank_agreements
 from srlm.loop.phases import Phases
 from srlm.loop.plan import check_plan
 from srlm.loop.promote import check_promotion
 from srlm.loop.redo import set_aside
 from srlm.loop.track import track
-from srlm.measure.figures import write_metrics
+from srlm.measure.figures import keep_verdict, measure_again, outdated, read_figures, write_figures
 from srlm.measure.metrics import instruction_counts
-from srlm.measure.versus.compare import compare_run, said
+from srlm.measure.versus.compare import compare_run, say_result
 from srlm.records import EvalRow, Instruction, PreferencePair, RatedRow, Rollout
 from srlm.run.folder import Run
 from srlm.run.stages import BASELINE
 from srlm.seed.select import RULE, select, shortage
-from srlm.store import read_json, read_rows, write_json, write_rows
+from srlm.store import read_rows, write_json, write_rows
 from srlm.train.steps import SFT, step_of
 from srlm.train.trackers import check_trackers
 
@@ -42,7 +43,7 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
     """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
 
     With `redo` ("M2", a stage, or "stale") that and what was made from it is first kept aside, to be made anew. With
-    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` doubts of the
+    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` findings of the
     promotion gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
@@ -52,11 +53,12 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
         for change in changes:
             say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
         if redo is not None:
+            for t in run.measured:
+                keep_verdict(run, t)  # so that what the gate said goes with the pairs that it was said of
             say(f"{redo} and what was made from it is kept in {set_aside(run, redo)}")
-        iteration = Iteration(run, n, lock, accept_judge, strict)
-        if any(change["key"].startswith("pairs.") for change in changes):
-            iteration.measure_again()
-        iteration.all()
+        paired_otherwise = any(change["key"].startswith("pairs.") for change in changes)
+        measure_again(run, run.measured if redo or paired_otherwise else outdated(run))
+        Iteration(run, n, lock, accept_judge, strict).all()
 
 
 def build_eft(run: Run) -> None:
@@ -140,16 +142,10 @@ class Iteration(Phases):
                 self.instructions_from_elsewhere(t)
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
-                write_metrics(self.run.folder(t), t, self.run.config)
-                self.measure_again(after=t)  # models that are compared with this one
+                write_figures(self.run, t)
+                measure_again(self.run, [k for k in self.run.measured if k > t])  # they are compared with this one
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
-
-    def measure_again(self, after: int = -1) -> None:
-        """Compute the metrics.json of the models after M_`after` anew: rates of ties and pairs follow the settings."""
-        for stage in self.stages.values():
-            if stage.part == "eval" and stage.t > after and self.done(stage):
-                write_metrics(self.run.folder(stage.t), stage.t, self.run.config)
 
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""
@@ -171,14 +167,14 @@ class Iteration(Phases):
     # --- is it better? ---------------------------------------------------------------------------------------------
 
     def head_to_head(self, t: int) -> None:
-        """M_t's held-out answers against those of earlier models, before the run's one judge (eval.head_to_head)."""
+        """The run's one judge compares M_t's held-out answers with those of earlier models (versus.in_loop)."""
         stage = self.stages.get(f"M{t}/versus")
         if stage is None or self.done(stage):
             return
         with self.recorded(stage) as info:
             found = compare_run(self.run, [t], self.lock)[f"M{t}"]
             info["judge"] = found["judge"]
-            said(f"M{t}", found["against"])
+            say_result(f"M{t}", found["against"])
 
     def check_promotion(self, t: int) -> None:
         """Whether M_t is better than the model before it: said (promote.action), or with --strict the end of the call.
@@ -188,13 +184,12 @@ class Iteration(Phases):
         settings, after = self.run.config.promote, self.stages.get(f"M{t + 1}/train")
         if t < 2 or settings.action == "off" or (after and self.done(after)):
             return
-        metrics, previous = (read_json(self.run.folder(k) / "metrics.json") for k in (t, t - 1))
-        doubts = check_promotion(metrics, previous, settings)
-        for doubt in doubts:
-            say(f"M{t}, promotion: {doubt}" + (" [waived]" if doubt.waived else ""))
-        if (self.strict or settings.action == "stop") and any(not doubt.waived for doubt in doubts):
-            way = "without --strict" if settings.action == "warn" else 'with promote.action = "warn"'
-            raise StageError(f"M{t} is not promoted; look: srlm inspect {self.run.root}; on {way}")
+        findings = check_promotion(read_figures(self.run, t), read_figures(self.run, t - 1), settings)
+        for finding in findings:
+            say(f"M{t}, promotion: {finding}")
+        if (self.strict or settings.action == "stop") and any(not finding.waived for finding in findings):
+            way = "leave out --strict" if settings.action == "warn" else 'set promote.action = "warn"'
+            raise StageError(f"M{t} is not promoted; see `srlm inspect {self.run.root}`. To go on all the same, {way}")
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 
@@ -212,7 +207,7 @@ class Iteration(Phases):
             dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
             write_rows(folder / "dropped.jsonl", dropped)
             write_rows(folder / "pairs.jsonl", pairs)
-            write_metrics(self.run.folder(t), t, self.run.config)
+            write_figures(self.run, t)
             info |= {"pairs": len(pairs), "dropped": dict(Counter(row["reason"] for row in dropped))}
             info |= {"rho": settings.rho, "anchored": sum(pair.rejected_from is not None for pair in pairs)}
             info |= {"consistency": consistency(list(taus.values()))} if taus else {}
@@ -236,23 +231,20 @@ class Iteration(Phases):
         """Before M_{t+1} is trained on what M_t judged: findings of the health gate stop the run, unless accepted."""
         if self.done(self.stages[f"M{t + 1}/train"]):
             return
-        run, paths = self.run, [self.run.folder(i) / "metrics.json" for i in (t, t - 1)]
-        metrics, previous = (read_json(path) for path in paths)
-        if "aift" not in metrics:  # pairs of an earlier version
-            metrics = write_metrics(run.folder(t), t, run.config)
-        findings = check_judge(metrics, previous, run.config.gate)
+        run, figures = self.run, read_figures(self.run, t)
+        findings = check_judge(figures, read_figures(run, t - 1), run.config.gate)
         stopping = [finding for finding in findings if not finding.waived]
-        accepted = bool(stopping) and run.accepts(f"M{t}", stopping, self.accept_judge)
-        unseen = unmeasured(metrics)
-        gate = {"accepted": accepted, "findings": [asdict(f) for f in findings], "unmeasured": unseen}
-        write_json(paths[0], metrics | {"gate": gate})
+        accepted = bool(stopping) and accepts(run, t, stopping, self.accept_judge)
+        unseen = unmeasured(figures)
+        verdict = {"accepted": accepted, "findings": [asdict(finding) for finding in findings], "unmeasured": unseen}
+        write_json(run.folder(t) / "gate.json", verdict)
         for finding in findings:
-            say(f"M{t}, health gate: {finding}" + (" [waived]" if finding.waived else ""))
+            say(f"M{t}, health gate: {finding}")
         if unseen:
             say(f"M{t}, health gate: not measured, so not checked: {', '.join(unseen)}")
         if stopping and not accepted:
-            raise StageError(ways_on(run.root, t, self.n, run.config.judge))
-        if not metrics["aift"]["pairs"]:
-            dropped = metrics["aift"]["dropped"]
+            raise StageError(what_to_do(run.root, t, self.n, run.config.judge))
+        if not figures["aift"]["pairs"]:
+            dropped = figures["aift"]["dropped"]
             raise StageError(f"M{t} made no preference pair: {dropped}; see `srlm inspect {run.root}`")
         say(f"M{t}, health gate: " + ("accepted with --accept-judge" if accepted else "passed"))

@@ -290,23 +290,23 @@ class EvalSettings(Settings):
     canaries: int = Field(
         4, ge=0, description="Held-out prompts with which worthless answers (canaries) are judged; 0: none."
     )
-    head_to_head: bool = knob(
-        False, "Compare each model with earlier ones before one judge after each iteration (one more engine load)."
-    )
-    judge: str = Field(
-        "",
-        description='Who judges head to head, in the whole run: a model, or a name at an endpoint; "": frozen M1.',
-    )
-    judge_endpoint: str = Field("", description='OpenAI-compatible server of that judge; "": it is loaded here.')
+
+
+class VersusSettings(Settings):
+    """Head to head: one judge compares each model's held-out answers with those of earlier models."""
+
+    in_loop: bool = knob(False, "Compare each new model in the loop, before its promotion (one more engine load).")
+    judge: str = Field("", description='Who judges in the whole run: a model, or a name at the endpoint; "": M1.')
+    endpoint: str = Field("", description='OpenAI-compatible server of that judge; "": it is loaded here.')
     mode: Literal["scored", "pairwise"] = Field(
-        "scored", description="Head to head by the score of each answer alone, or of both together in both orders."
+        "scored", description="The judge scores each answer alone, or sees both answers together, in both orders."
     )
-    tie_margin: float = Field(0.0, ge=0, description="Mode scored: a difference of at most so much is a tie.")
+    tie_margin: float = Field(0.0, ge=0, description="Mode scored: scores that differ by no more than this are a tie.")
 
     @model_validator(mode="after")
-    def _endpoint_with_a_name(self) -> "EvalSettings":
-        if self.judge_endpoint and not self.judge:
-            raise ValueError("eval.judge_endpoint needs eval.judge, the model's name there")
+    def _endpoint_with_a_name(self) -> "VersusSettings":
+        if self.endpoint and not self.judge:
+            raise ValueError("versus.endpoint needs versus.judge, the model's name there")
         return self
 
 
@@ -342,12 +342,12 @@ class GateSettings(Settings):
     min_accuracy: float = knob(
         0.55, "Least pairwise accuracy against people on held-out EFT: 0.5 is guessing.", ge=0, le=1
     )
-    max_accuracy_drop: float = knob(
+    max_judge_drop: float = knob(
         0.05, "Largest loss of that accuracy since the previous model: the paper's grew by about 0.02.", ge=0, le=1
     )
-    min_consistency: float = knob(
+    min_mean_consistency: float = knob(
         0.5,
-        "Least consistency with M_{t-1}, where it is measured: below 0.5 its softened loss turns pairs.",
+        "Least mean consistency with M_{t-1}, where it is measured: below 0.5 its softened loss turns pairs.",
         ge=0,
         le=1,
     )
@@ -396,6 +396,7 @@ class Config(Settings):
     sft: SFTSettings = SFTSettings()
     dpo: DPOSettings = DPOSettings()
     eval: EvalSettings = EvalSettings()
+    versus: VersusSettings = VersusSettings()
     gate: GateSettings = GateSettings()
     promote: PromoteSettings = PromoteSettings()
 

@@ -21,7 +21,7 @@ from srlm.judge.rubric import load_rubric
 from srlm.judge_file.columns import Columns, guess, is_list, item_of
 from srlm.judge_file.job import JudgeJob
 from srlm.judge_file.output import Finished, Row, added_names, figures, line_of, suffix_of, write
-from srlm.judge_file.people import People, opinions
+from srlm.judge_file.people import People, human_marks
 from srlm.judge_file.request import STDIN, Request
 from srlm.judge_file.summary import Summary
 from srlm.process.launch import Watch, run_child
@@ -99,7 +99,7 @@ def check(path: Path, request: Request) -> Input:
             raise UserError(f"{row.where}: mode pairwise needs two responses or more in a row", "use --mode sampled")
         if len(item.responses) > 1 and not found.as_list:
             raise UserError(f"{row.where}: several responses, but one in the first row", "give all rows a list")
-        opinions(found.columns, row, len(item.responses))
+        human_marks(found.columns, row, len(item.responses))
         found.names |= dict.fromkeys(row.values)
         found.count = row.number
     assert found is not None  # stream_table raises for a file without rows

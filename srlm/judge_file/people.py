@@ -21,7 +21,7 @@ _SECOND = {"2", "b", "output_2", "response_2", "model_b", "second"}
 _TIE = {"tie", "1.5", "draw", "equal", "both"}
 
 
-def opinions(columns: Columns, row: RawRow, responses: int) -> list[float | None]:
+def human_marks(columns: Columns, row: RawRow, responses: int) -> list[float | None]:
     """What people gave each response, higher is better; None where they said nothing. Raises UserError with place."""
     if columns.human_label:
         return list(_preferred(row, columns.human_label, responses))
@@ -65,7 +65,7 @@ def _value(value: Any) -> Any:
 
 
 def _mean(row: RawRow, name: str, value: Any) -> float | None:
-    """One opinion, or the mean of several."""
+    """One mark, or the mean of several people's."""
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in values):
         raise UserError(f"{row.where}: {name} must be a number, found {value!r}", "make it one, or a list of them")
@@ -82,7 +82,7 @@ class People:
 
     def add(self, row: RawRow, item: Item, judged: Judged) -> None:
         """Take notice of one row."""
-        given = opinions(self._columns, row, len(item.responses))
+        given = human_marks(self._columns, row, len(item.responses))
         group = str(row.values.get(self._columns.group)) if self._columns.group else digest(item.messages)
         if self._columns.human_label:
             group = f"{row.number} {group}"  # a preference is about the row's own two

@@ -141,16 +141,12 @@ def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
 
 def _model_of(run: Run, iteration: str | None) -> str:
     """The weights of --iteration, by default of the last model that is trained."""
-    trained = [
-        int(name[1:].split("/")[0])
-        for name, stage in run.record.stages.items()
-        if name.endswith("/train") and stage.status == "done"
-    ]
-    t = max(trained, default=0)
+    models = [0, *run.trained]
+    t = models[-1]
     if iteration is not None:
         match = re.fullmatch(r"[Mm]?(\d+)", iteration)
-        if match is None or int(match[1]) not in (0, *trained):
-            known = ", ".join(f"M{n}" for n in sorted({0, *trained}))
+        if match is None or int(match[1]) not in models:
+            known = ", ".join(f"M{n}" for n in models)
             raise UserError(f"--iteration {iteration}: {run.root} has no such model", f"it has {known}")
         t = int(match[1])
     say(f"Judge: M{t} of {run.root}")

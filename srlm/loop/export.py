@@ -13,10 +13,11 @@ from typing import Any
 
 from srlm.config import flat
 from srlm.errors import UserError
+from srlm.measure.figures import read_figures
 from srlm.measure.versus.answers import held_out_answers
 from srlm.records import PreferencePair
 from srlm.run.folder import Run
-from srlm.store import read_json, read_rows, write_json, write_text
+from srlm.store import read_rows, write_json, write_text
 from srlm.train.steps import STEPS, step_of
 
 KEPT_BACK = "training.json"  # the trainer's record, with paths of this machine
@@ -27,13 +28,13 @@ def export_model(run: Run, t: int, out: Path) -> Path:
     """Write the folder for M_t in one step; returns it. Raises UserError where it exists or M_t is not finished."""
     if out.exists():
         raise UserError(f"{out} exists", "name another with --out, or move it away")
-    model, metrics = Path(run.model(t)), run.folder(t) / "metrics.json"
-    if t < 1 or not model.is_dir() or not metrics.exists():
+    model = Path(run.model(t))
+    if t < 1 or not model.is_dir() or t not in run.measured:
         raise UserError(f"{run.root}: M{t} is not trained and measured", f"srlm iterate {max(t, 1)} --run {run.root}")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         shutil.copytree(model, temporary / "model", ignore=shutil.ignore_patterns(KEPT_BACK))
-        write_text(temporary / "model" / "README.md", card(run, t, read_json(metrics)))
+        write_text(temporary / "model" / "README.md", card(run, t, read_figures(run, t)))
         write_json(temporary / "model_outputs.json", list(_outputs(run, t)))
         if step_of(t).on_pairs:
             _save_pairs(read_rows(step_of(t).rows(run, f"M{t}"), PreferencePair), temporary / "preferences")
@@ -58,7 +59,7 @@ def _save_pairs(pairs: Iterable[PreferencePair], folder: Path) -> None:
     Dataset.from_list(rows).save_to_disk(str(folder))
 
 
-def card(run: Run, t: int, metrics: dict[str, Any]) -> str:
+def card(run: Run, t: int, figures: dict[str, Any]) -> str:
     """The model card: lineage, data, settings and metrics, with the head that hubs read. No path of this machine."""
     from huggingface_hub import ModelCardData
 
@@ -72,7 +73,7 @@ def card(run: Run, t: int, metrics: dict[str, Any]) -> str:
         f"# {run.root.name}, M{t}\n\nA self-rewarding language model (arXiv:2401.10020), made with srlm.",
         "## Lineage\n\n" + "\n".join(steps),
         "## Data\n\n" + _table(_data(run, t)),
-        "## Metrics\n\nOn held-out prompts and responses; intervals are 95%.\n\n" + _table(_metrics(metrics)),
+        "## Metrics\n\nOn held-out prompts and responses; intervals are 95%.\n\n" + _table(_metrics(figures)),
         "## Settings\n\n" + _table(_settings(run)),
         "## Limits\n\nThe model was trained on its own judgements, which share its errors. Its safety was not tested.",
     ]
@@ -84,18 +85,18 @@ def _data(run: Run, t: int) -> dict[str, Any]:
     return {f"{name} (rows)": sum(1 for _ in path.open()) for name, path in names if path.exists()}
 
 
-def _metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The figures that people look for first, of those that are there."""
-    answers, judge = metrics["answers"], metrics["judge"]
+def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
+    """Those that people look for first, of those that are there."""
+    answers, judge = figures["answers"], figures["judge"]
     found = {f"answers: {name}": answers.get(name) for name in ("self_score", "chars", "distinct_2")}
     found |= {f"ground truth: {name[6:]}": value for name, value in answers.items() if name.startswith("truth_")}
     names = ("pairwise_accuracy", "pairwise_interval", "spearman", "parse_rate")
     found |= {f"judge: {name}": judge.get(name) for name in names}
-    versus = metrics.get("versus") or {"against": {}}
-    for other, figures in versus["against"].items():
+    versus = figures.get("versus") or {"against": {}}
+    for other, met in versus["against"].items():
         shown = {"win rate": "win_rate", "its interval": "interval", "at equal length": "controlled"}
         who = f"against {other}, judge {Path(versus['judge']['model']).name}"
-        found |= {f"{who}: {label}": figures[key] for label, key in shown.items()}
+        found |= {f"{who}: {label}": met[key] for label, key in shown.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

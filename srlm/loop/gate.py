@@ -1,34 +1,21 @@
-"""The health gate: may M_{t+1} be trained on what M_t judged? Figures in (metrics.json), findings out. Pure.
+"""The health gate: may M_{t+1} be trained on what M_t judged? Figures in, findings out. Pure.
 
 A score decides what the next model learns, so that a judge who cannot be read, says the same of everything, contradicts
 itself, goes by length, lost touch with people or can be talked into a score is found before the training, not after it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from srlm.loop.finding import Finding
 from srlm.settings import GateCheck, GateSettings, JudgeSettings
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One figure beyond its limit: which check, what was seen, the setting that holds the limit, what it means."""
-
-    check: GateCheck
-    saw: str
-    limit: str
-    means: str
-    waived: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.saw} ({self.limit}): {self.means}"
-
-
-@dataclass(frozen=True)
 class _Bound:
-    """A figure of metrics.json, under its path, that shall lie within a limit of [gate]."""
+    """A figure, under its path, that shall lie within a limit of [gate]."""
 
     check: GateCheck
     name: str
@@ -36,7 +23,7 @@ class _Bound:
     setting: str  # of GateSettings; min_... or max_...
     means: str
     show: Callable[[float], str]
-    value: Callable[[float], float] = lambda value: value
+    size: Callable[[float], float] = lambda value: value  # what of the figure is held against the limit
 
 
 def _percent(value: float) -> str:
@@ -81,77 +68,78 @@ BOUNDS = (
         "on held-out EFT the judge does not order answers as people do", _percent,
     ),
     _Bound(
-        "consistency", "consistency with the previous model's judgements", ("aift", "consistency"), "min_consistency",
+        "consistency", "consistency with the previous model's judgements",
+        ("aift", "consistency"), "min_mean_consistency",
         "two models in a row rank the same answers as if by chance", _number,
     ),
 )  # fmt: skip
 
 
-def check_judge(metrics: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> list[Finding]:
+def check_judge(figures: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> list[Finding]:
     """What speaks against training on what this model judged; waived findings are among it, and marked.
 
-    `metrics` is M_t's metrics.json, `previous` that of M_{t-1}. A figure that is not defined (agreement with a single
+    `figures` are those of M_t, `previous` those of M_{t-1}. A figure that is not defined (agreement with a single
     judgement each, say) is no finding (see `unmeasured`), but the parse rate: without any judgement there is nothing
     to train on.
     """
-    found = [*_bounds(metrics, settings), *_drop(metrics, previous, settings), *_canaries(metrics)]
-    return [Finding(f.check, f.saw, f.limit, f.means, f.check in settings.waive) for f in found]
+    found = [*_bounds(figures, settings), *_drop(figures, previous, settings), *_canaries(figures)]
+    return [replace(finding, waived=finding.check in settings.waive) for finding in found]
 
 
-def unmeasured(metrics: dict[str, Any]) -> list[str]:
+def unmeasured(figures: dict[str, Any]) -> list[str]:
     """What the gate cannot look at, in words: figures that are not defined, canaries that were not judged or read."""
     found = [
         bound.name
         for bound in BOUNDS
-        if metrics.get(bound.path[0], {}).get(bound.path[1], None if bound.check != "consistency" else 0) is None
+        if figures.get(bound.path[0], {}).get(bound.path[1], None if bound.check != "consistency" else 0) is None
     ]
-    canaries = metrics.get("canaries")
+    canaries = figures.get("canaries")
     if canaries is None or canaries["median"] is None:
         return [*found, "canaries"]
     return [*found, *(f"the canary {name!r}" for name, score in canaries["scores"].items() if score is None)]
 
 
-def _bounds(metrics: dict[str, Any], settings: GateSettings) -> Iterator[Finding]:
+def _bounds(figures: dict[str, Any], settings: GateSettings) -> Iterator[Finding]:
     for bound in BOUNDS:
         section, key = bound.path
-        value = metrics.get(section, {}).get(key)
+        figure = figures.get(section, {}).get(key)
         limit: float = getattr(settings, bound.setting)
-        if value is None:
+        if figure is None:
             if bound.check == "parse":
                 yield Finding("parse", "there is no judgement", f"gate.{bound.setting}", "nothing can be judged")
             continue
         low = bound.setting.startswith("min")
-        if bound.value(value) < limit if low else bound.value(value) > limit:
+        if bound.size(figure) < limit if low else bound.size(figure) > limit:
             side = "below" if low else "above"
-            saw = f"{bound.name}: {bound.show(value)}, {side} {bound.show(limit)}"
-            yield Finding(bound.check, saw, f"gate.{bound.setting}", bound.means)
+            saw = f"{bound.name}: {bound.show(figure)}, {side} {bound.show(limit)}"
+            yield Finding(bound.check, saw, f"gate.{bound.setting}", bound.means, figure)
 
 
-def _drop(metrics: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> Iterator[Finding]:
-    now = metrics["judge"].get("pairwise_accuracy")
+def _drop(figures: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> Iterator[Finding]:
+    now = figures["judge"].get("pairwise_accuracy")
     before = (previous or {"judge": {}})["judge"].get("pairwise_accuracy")
-    if now is not None and before is not None and before - now > settings.max_accuracy_drop:
+    if now is not None and before is not None and before - now > settings.max_judge_drop:
         saw = f"pairwise accuracy against people: {_percent(now)}, after the previous model's {_percent(before)}"
-        yield Finding("drop", saw, "gate.max_accuracy_drop", "the loop is losing its judge")
+        yield Finding("drop", saw, "gate.max_judge_drop", "the loop is losing its judge", now, _percent(before))
 
 
-def _canaries(metrics: dict[str, Any]) -> Iterator[Finding]:
-    found = metrics.get("canaries") or {"passed": {}}
+def _canaries(figures: dict[str, Any]) -> Iterator[Finding]:
+    found = figures.get("canaries") or {"passed": {}}
     for name, score in found["passed"].items():
         saw = f"the worthless answer {name!r} scores {_number(score)}, the median real one {_number(found['median'])}"
-        yield Finding("canaries", saw, "eval.canaries", "the judge can be talked into a score")
+        yield Finding("canaries", saw, "eval.canaries", "the judge can be talked into a score", score, name)
 
 
-def ways_on(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
+def what_to_do(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     """Why the run stops before M_{t+1} is trained, and what the user can do, as commands."""
     sampled = judge.mode != "expected" or judge.justify
-    ways = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"] if sampled else []
-    ways += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
+    changes = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"] if sampled else []
+    changes += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
     rubric = judge.pairwise_rubric if judge.mode == "pairwise" else judge.rubric
-    ways += [f"another rubric ({root}/prompts/{rubric})"]
+    changes += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (
-        f"the health gate stops before M{t + 1} is trained on what M{t} judged. Ways on: {', '.join(ways)}: change it "
-        f"({root}/config.toml), then `{again} --redo stale`, which makes all that was judged anew. "
+        f"the health gate stops before M{t + 1} is trained on what M{t} judged. What may help: {', '.join(changes)}. "
+        f"Settings are in {root}/config.toml; after a change, `{again} --redo stale` has all judged anew. "
         f"Or train on it as it is: `{again} --accept-judge`"
     )

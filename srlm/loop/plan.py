@@ -93,7 +93,7 @@ def _seconds(run: Run, stage: Stage) -> float | None:
 def _tokens(run: Run, stage: Stage, lengths: Lengths) -> int:
     """Tokens that the stage generates with answers and judgements of the given lengths."""
     if stage.part == "versus":  # scored: its own answers, as those of earlier models were; pairwise: every pair twice
-        judges = 2 * len(opponents(stage.t, True)) if run.config.eval.mode == "pairwise" else 1
+        judges = 2 * len(opponents(stage.t, True)) if run.config.versus.mode == "pairwise" else 1
         prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
         return int(prompts * judges * run.config.judge.samples * lengths.judgement)
     return int(sum(PARTS[part].tokens(run, lengths) for part in stage.parts))
@@ -101,7 +101,7 @@ def _tokens(run: Run, stage: Stage, lengths: Lengths) -> int:
 
 def _mean_lengths(run: Run) -> Lengths | None:
     """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
-    for t in range(len(run.record.stages), -1, -1):
+    for t in reversed(run.begun):
         rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
         rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
         candidates = [candidate for rollout in rollouts for candidate in rollout.candidates]

@@ -1,30 +1,17 @@
-"""The promotion gate: is M_{t+1} better than M_t, or only different? Figures in (metrics.json), findings out. Pure.
+"""The promotion gate: is M_{t+1} better than M_t, or only different? Figures in, findings out. Pure.
 
 What is not known is a finding of its own kind, "not known": a model is never promoted because nobody looked.
 """
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from srlm.settings import PromoteCheck, PromoteSettings
+from srlm.loop.finding import Finding
+from srlm.settings import PromoteSettings
 
 GRADED = 0.8  # least share of the prompts that a grader must know both models' answers to, for its word to decide
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """One reason not to promote: which check, what was seen, the setting with the limit; or that it is unknown."""
-
-    check: PromoteCheck
-    saw: str
-    limit: str
-    known: bool = True
-    waived: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.saw} ({self.limit})" + ("" if self.known else ", not known")
 
 
 @dataclass(frozen=True)
@@ -35,31 +22,31 @@ class Best:
     why: str
 
 
-def check_promotion(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> list[Doubt]:
-    """What speaks against M_{t+1} (`metrics`, its metrics.json) as the successor of M_t (`previous`)."""
+def check_promotion(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> list[Finding]:
+    """What speaks against M_{t+1} (`figures`, its own) as the successor of M_t (`previous`)."""
     checks = (_wins, _accuracy, _length, _diversity, _canaries)
-    found = [doubt for check in checks for doubt in check(metrics, previous, settings)]
-    return [Doubt(d.check, d.saw, d.limit, d.known, d.check in settings.waive) for d in found]
+    found = [finding for check in checks for finding in check(figures, previous, settings)]
+    return [replace(finding, waived=finding.check in settings.waive) for finding in found]
 
 
 def best_so_far(models: list[dict[str, Any]], settings: PromoteSettings) -> Best | None:
-    """The last of M1.. (their metrics.json, in order) that was promoted: it passed against the model before it, and,
+    """The last of M1.. (their figures, in order) that was promoted: it passed against the model before it, and,
     where that was not promoted itself, also won against the best one. None before there is an M1.
     """
     if not models:
         return None
     best, why = models[0], "the first one that is trained"
     held: list[str] = []
-    for previous, metrics in itertools.pairwise(models):
-        doubts = [doubt for doubt in check_promotion(metrics, previous, settings) if not doubt.waived]
-        if not doubts and previous is not best:
-            doubts = list(_wins(metrics, best, settings))
-        if doubts:
-            held.append(f"{metrics['model']}: {'; '.join(map(str, doubts))}")
+    for previous, figures in itertools.pairwise(models):
+        against = [finding for finding in check_promotion(figures, previous, settings) if not finding.waived]
+        if not against and previous is not best:
+            against = list(_wins(figures, best, settings))
+        if against:
+            held.append(f"{figures['model']}: {'; '.join(map(str, against))}")
             continue
-        gain = _gain(metrics, best, settings)
+        gain = _gain(figures, best, settings)
         found = f"{gain.shown}, and " if gain else ""
-        best, why, held = metrics, f"{found}nothing else speaks against it", []
+        best, why, held = figures, f"{found}nothing else speaks against it", []
     return Best(best["model"], ". Not ".join([why, *held]))
 
 
@@ -73,9 +60,9 @@ class _Gain:
     limit: str
 
 
-def _gain(metrics: dict[str, Any], other: dict[str, Any], settings: PromoteSettings) -> _Gain | None:
+def _gain(figures: dict[str, Any], other: dict[str, Any], settings: PromoteSettings) -> _Gain | None:
     """By the judge, where the two met head to head; else by the grader, where it knows most answers; else None."""
-    versus, truth = (_against(metrics, other, by) for by in ("versus", "truth"))
+    versus, truth = (_against(figures, other, by) for by in ("versus", "truth"))
     if ends := versus.get("interval"):
         shown = f"{versus['win_rate']:.1%}, 95% from {ends[0]:.1%} to {ends[1]:.1%}"
         shown = f"win rate against {other['model']}: {shown}"
@@ -86,61 +73,61 @@ def _gain(metrics: dict[str, Any], other: dict[str, Any], settings: PromoteSetti
     return None
 
 
-def _against(metrics: dict[str, Any], other: dict[str, Any], by: Literal["versus", "truth"]) -> dict[str, Any]:
-    found: dict[str, Any] = metrics.get(by, {}).get("against", {}).get(other["model"], {})
+def _against(figures: dict[str, Any], other: dict[str, Any], by: Literal["versus", "truth"]) -> dict[str, Any]:
+    found: dict[str, Any] = figures.get(by, {}).get("against", {}).get(other["model"], {})
     return found
 
 
-def _wins(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    gain = _gain(metrics, previous, settings)
+def _wins(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
+    gain = _gain(figures, previous, settings)
     if gain is None:
-        yield Doubt("wins", f"win rate against {previous['model']}", "promote.min_win_rate", known=False)
+        yield Finding("wins", f"win rate against {previous['model']}", "promote.min_win_rate", known=False)
     elif gain.low <= gain.floor:
-        yield Doubt("wins", gain.shown, gain.limit)
+        yield Finding("wins", gain.shown, gain.limit)
 
 
-def _accuracy(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    change, limit = metrics.get("judge", {}).get("change") or {}, "promote.max_accuracy_drop"
+def _accuracy(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
+    change, limit = figures.get("judge", {}).get("change") or {}, "promote.max_accuracy_drop"
     interval = change.get("interval")
     if interval is None:
-        yield Doubt("judge", f"change of the judge's accuracy since {previous['model']}", limit, known=False)
+        yield Finding("judge", f"change of the judge's accuracy since {previous['model']}", limit, known=False)
     elif interval[1] < -settings.max_accuracy_drop:
         shown = f"{100 * change['accuracy']:+.1f} points, 95% from {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
-        yield Doubt("judge", f"the judge's accuracy against people: {shown}", limit)
+        yield Finding("judge", f"the judge's accuracy against people: {shown}", limit)
 
 
-def _length(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
+def _length(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
     """Longer answers are fine where they are better at equal length."""
-    now, then = (found.get("answers", {}).get("chars") for found in (metrics, previous))
+    now, then = (found.get("answers", {}).get("chars") for found in (figures, previous))
     limit = "promote.max_length_growth"
     if not now or not then:
-        yield Doubt("length", f"growth of the answers since {previous['model']}", limit, known=False)
-    elif now / then - 1 > settings.max_length_growth and not (gain := _at_equal_length(metrics, previous, settings)):
+        yield Finding("length", f"growth of the answers since {previous['model']}", limit, known=False)
+    elif now / then - 1 > settings.max_length_growth and not (gain := _at_equal_length(figures, previous, settings)):
         why = "no head to head to tell whether they are better" if gain is None else "no gain at equal length"
-        yield Doubt("length", f"answers {now / then - 1:.0%} longer, and {why}", limit)
+        yield Finding("length", f"answers {now / then - 1:.0%} longer, and {why}", limit)
 
 
-def _at_equal_length(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> bool | None:
+def _at_equal_length(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> bool | None:
     """Whether it wins with length taken out, or before a grader, which has no taste for length; None: nobody looked."""
-    versus = _against(metrics, previous, "versus")
+    versus = _against(figures, previous, "versus")
     if controlled := versus.get("controlled_interval"):
         return bool(controlled[0] > settings.min_win_rate)
-    gain = None if versus.get("interval") else _gain(metrics, previous, settings)
+    gain = None if versus.get("interval") else _gain(figures, previous, settings)
     return gain.low > gain.floor if gain else None
 
 
-def _diversity(metrics: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    now, then = (found.get("answers", {}).get("distinct_2") for found in (metrics, previous))
+def _diversity(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
+    now, then = (found.get("answers", {}).get("distinct_2") for found in (figures, previous))
     limit = "promote.min_distinct_ratio"
     if not now or not then:
-        yield Doubt("diversity", f"distinct-2 of the answers since {previous['model']}", limit, known=False)
+        yield Finding("diversity", f"distinct-2 of the answers since {previous['model']}", limit, known=False)
     elif now / then < settings.min_distinct_ratio:
-        yield Doubt("diversity", f"distinct-2 of the answers fell from {then:.3f} to {now:.3f}", limit)
+        yield Finding("diversity", f"distinct-2 of the answers fell from {then:.3f} to {now:.3f}", limit)
 
 
-def _canaries(metrics: dict[str, Any], _: dict[str, Any], settings: PromoteSettings) -> Iterator[Doubt]:
-    found, limit = metrics.get("canaries"), "eval.canaries"
+def _canaries(figures: dict[str, Any], _: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
+    found, limit = figures.get("canaries"), "eval.canaries"
     if not found or found["median"] is None:
-        yield Doubt("canaries", "worthless answers before this judge", limit, known=False)
+        yield Finding("canaries", "worthless answers before this judge", limit, known=False)
     elif found["passed"]:
-        yield Doubt("canaries", f"worthless answers score like real ones: {', '.join(found['passed'])}", limit)
+        yield Finding("canaries", f"worthless answers score like real ones: {', '.join(found['passed'])}", limit)

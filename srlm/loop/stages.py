@@ -10,7 +10,7 @@ HELD_OUT = ("seed/held_out_eft", "seed/eval_prompts", "prompts/judge", "prompts/
 
 def stages(run: Run, n: int) -> list[Stage]:
     """All stages that bring this run to M_n, in the order they are run; some only where a setting calls for them."""
-    versus = run.config.eval
+    versus = run.config.versus
     result = []
     for t in range(n + 1):
         if t == 1 and run.builds_eft:
@@ -20,7 +20,7 @@ def stages(run: Run, n: int) -> list[Stage]:
         made = (f"M{t}/train",) if t else ()
         files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
         result.append(Stage(f"M{t}/eval", (*JUDGED, *SAMPLED, *MEASURED), (*made, *HELD_OUT), files))
-        if t and versus.head_to_head:
+        if t and versus.in_loop:
             result.append(_versus(t, opponents(t, pairwise=versus.mode == "pairwise")))
         if 0 < t < n:
             aift = (*made, "seed/ift", *HELD_OUT, "prompts/instruction", "instructions/source")
@@ -37,8 +37,8 @@ def _train(run: Run, model: str, step: TrainingStep) -> Stage:
 
 
 def _versus(t: int, others: list[int]) -> Stage:
-    """M_t head to head with `others`: made from the answers in their evaluations, and by M1 or the judge of [eval]."""
-    settings = (*JUDGED, "eval.judge", "eval.judge_endpoint", "eval.mode", "eval.tie_margin")
+    """M_t head to head with `others`: made from the answers in their evaluations, and by the judge of [versus]."""
+    settings = (*JUDGED, "versus.judge", "versus.endpoint", "versus.mode", "versus.tie_margin")
     inputs = (*(f"M{k}/eval" for k in (*others, t)), "M1/train", "prompts/versus")
     return Stage(f"M{t}/versus", settings, inputs, (f"M{t}/versus.json",))
 

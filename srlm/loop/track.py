@@ -15,6 +15,7 @@ from typing import Any
 
 from srlm.console import say
 from srlm.errors import StageError, UserError
+from srlm.measure.figures import read_figures
 from srlm.process.child import main
 from srlm.process.job import Job
 from srlm.process.launch import run_child
@@ -102,8 +103,7 @@ def scalars(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, flo
 
 
 def _points(run: Run) -> Points:
-    paths = {str(t): run.folder(t) / "metrics.json" for t in range(run.last)}
-    return {t: dict(scalars(read_json(path))) for t, path in paths.items() if path.exists()}
+    return {str(t): dict(scalars(read_figures(run, t))) for t in run.measured}
 
 
 def _record(run: Run, tracker: str) -> Path:

@@ -1,60 +1,186 @@
-"""metrics.json: the figures of one model, computed from the rows of its evaluation and of AIFT."""
+"""The figures of a run's models: M_t/metrics.json, computed from rows alone, and what other files say beside it.
 
+Nothing but this module writes metrics.json, so that it can be made anew at any time: after a setting of [pairs] has
+changed, or when a later srlm defines more figures, or better ones (`FIGURES`). What takes a
+judge or a decision lies in files of its own:
+
+    M_t/gate.json      what the health gate said of M_t's judgements, and whether that was accepted
+    M_t/versus.json    M_t head to head with earlier models
+"""
+
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from srlm.console import say
+from srlm.errors import UserError
 from srlm.judge.agreement import accuracy_change, judge_metrics
-from srlm.judge.prompts import Templates
-from srlm.measure.metrics import answer_metrics, canary_metrics, judging_metrics, pair_counts, truth_change
+from srlm.measure.metrics import (
+    FIGURES,
+    answer_metrics,
+    canary_metrics,
+    judging_metrics,
+    pair_counts,
+    truth_change,
+)
 from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, Rollout
-from srlm.settings import Config
+from srlm.run.folder import Run
 from srlm.store import read_json, read_rows, write_json
 
 T = TypeVar("T")
+NAMED = 8  # new or changed figures that `srlm measure` names of each model
 
 
-def write_metrics(folder: Path, t: int, config: Config) -> dict[str, Any]:
-    """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it.
+# --- read ------------------------------------------------------------------------------------------------------------
 
-    What the health gate said stays: it is asked no more once the next model is trained.
-    """
-    rows: list[Any] = list(read_rows(folder / "eval.jsonl", EvalRow))
-    answers = _of(AnswerEval, rows)
-    scale = Templates(folder.parent / "prompts", config.judge.rubric).rubric.scale
-    metrics: dict[str, Any] = {
+
+def read_figures(run: Run, t: int) -> dict[str, Any]:
+    """M_t's figures, with "gate" and "versus" beside them where there are such. Raises UserError for no figures."""
+    folder = run.folder(t)
+    if not (folder / "metrics.json").exists():
+        raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
+    figures = read_json(folder / "metrics.json")  # of an earlier version, with the verdict of the gate in it
+    figures |= {name: read_json(path) for name in ("gate", "versus") if (path := folder / f"{name}.json").exists()}
+    return {name: found for name, found in figures.items() if name != "version"}
+
+
+def measured_model(run: Run, name: str | None) -> int:
+    """The t of the model `name` ("M2"), or of the last one. Raises UserError where it has not been evaluated."""
+    measured = run.measured
+    if not measured:
+        raise UserError(f"{run.root} has no evaluated model yet", f"srlm iterate 1 --run {run.root}")
+    t = measured[-1] if name is None else number_of(name, measured)
+    if t is None:
+        raise UserError(f"{name}: no name of a model", f"there are {', '.join(f'M{t}' for t in measured)}")
+    return t
+
+
+def number_of(name: str, measured: list[int]) -> int | None:
+    """The t of "M2"; None for what is no name of a model of a run. Raises UserError for one that is not `measured`."""
+    match = re.fullmatch(r"[Mm](\d+)", name)
+    if match is None:
+        return None
+    if int(match[1]) not in measured:
+        raise UserError(f"{name}: not evaluated yet", f"there are {', '.join(f'M{t}' for t in measured)}")
+    return int(match[1])
+
+
+def pair_figures(figures: dict[str, Any]) -> dict[str, Any] | None:
+    """Those of M_t's figures that are about its pairs; None before these are made."""
+    made = figures.get("aift")
+    return {name: made[name] for name in pair_counts([], []) if name in made} if made else None
+
+
+def outdated(run: Run) -> list[int]:
+    """The models whose figures are of an earlier version, and whose rows are there to compute them anew."""
+    return [t for t in run.measured if _version(run, t) < FIGURES and _rows_are_there(run, t)]
+
+
+def _version(run: Run, t: int) -> int:
+    version: int = read_json(run.folder(t) / "metrics.json").get("version", 0)
+    return version
+
+
+def _rows_are_there(run: Run, t: int) -> bool:
+    """Whether nobody has removed rows, to save room: figures would be computed of what is left."""
+    paired, rollouts = (run.aift(t) / f"{name}.jsonl" for name in ("pairs", "rollouts"))
+    return (run.folder(t) / "eval.jsonl").exists() and (rollouts.exists() or not paired.exists())
+
+
+# --- write -----------------------------------------------------------------------------------------------------------
+
+
+def write_figures(run: Run, t: int) -> dict[str, Any]:
+    """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
+    folder, pairs = run.folder(t), run.config.pairs
+    rows = _rows(folder)
+    answers, judged = _of(AnswerEval, rows), _of(JudgeEval, rows)
+    figures: dict[str, Any] = {
+        "version": FIGURES,
         "model": f"M{t}",
-        "min_margin": config.pairs.min_margin,
-        "judge": judge_metrics(_of(JudgeEval, rows), scale.high),
-        "answers": answer_metrics(answers, config.pairs.at(t)),
+        "min_margin": pairs.min_margin,
+        "judge": judge_metrics(judged, run.templates.rubric.scale.high),
+        "answers": answer_metrics(answers, pairs.at(t)),
     }
     for k in range(t):
-        if (earlier := folder.with_name(f"M{k}") / "eval.jsonl").exists():
-            before: list[Any] = list(read_rows(earlier, EvalRow))
+        if before := _rows(run.folder(k)):
             if k == t - 1:
-                metrics["judge"]["change"] = accuracy_change(_of(JudgeEval, rows), _of(JudgeEval, before))
+                figures["judge"]["change"] = accuracy_change(judged, _of(JudgeEval, before))
             if change := truth_change(answers, _of(AnswerEval, before)):
-                metrics.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
+                figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
     if canaries := _of(CanaryEval, rows):
-        metrics["canaries"] = canary_metrics(canaries, answers)
-    if (folder / "aift" / "pairs.jsonl").exists():
-        metrics["aift"] = _aift_metrics(folder / "aift")
-    if (versus := folder / "versus.json").exists():
-        metrics["versus"] = read_json(versus)
-    if (path := folder / "metrics.json").exists():
-        metrics |= {name: found for name, found in read_json(path).items() if name == "gate"}
-    write_json(path, metrics)
-    return metrics
+        figures["canaries"] = canary_metrics(canaries, answers)
+    if (run.aift(t) / "pairs.jsonl").exists():
+        figures["aift"] = _aift_figures(run.aift(t))
+    keep_verdict(run, t)
+    write_json(folder / "metrics.json", figures)
+    return figures
+
+
+def measure_again(run: Run, numbers: Iterable[int]) -> None:
+    """`write_figures` of those models whose rows are there."""
+    for t in numbers:
+        if _rows_are_there(run, t):
+            write_figures(run, t)
+
+
+def keep_verdict(run: Run, t: int) -> None:
+    """Give the verdict of the gate, which an earlier version wrote into metrics.json, a file of its own."""
+    path, verdict = (run.folder(t) / name for name in ("metrics.json", "gate.json"))
+    figures = read_json(path) if path.exists() else {}
+    if "gate" in figures:
+        if not verdict.exists():
+            write_json(verdict, figures["gate"])
+        write_json(path, {name: found for name, found in figures.items() if name != "gate"})
+
+
+def _rows(folder: Path) -> list[Any]:
+    return list(read_rows(folder / "eval.jsonl", EvalRow))
 
 
 def _of(kind: type[T], rows: Iterable[Any]) -> list[T]:
     return [row for row in rows if isinstance(row, kind)]
 
 
-def _aift_metrics(folder: Path) -> dict[str, Any]:
+def _aift_figures(folder: Path) -> dict[str, Any]:
     """How the model judged its candidates, and what pairs came of it: what the health gate looks at."""
     judging = judging_metrics(list(read_rows(folder / "rollouts.jsonl", Rollout)))
     pairs = list(read_rows(folder / "pairs.jsonl", PreferencePair))
     counts = pair_counts(pairs, read_rows(folder / "dropped.jsonl", dict[str, str]))
     agreed = folder / "consistency.json"
     return judging | counts | ({"consistency": read_json(agreed)["consistency"]} if agreed.exists() else {})
+
+
+# --- srlm measure ----------------------------------------------------------------------------------------------------
+
+
+def measure_run(run: Run) -> None:
+    """Compute the figures of every measured model anew, and say what is new or has changed. Loads no model.
+
+    Raises UserError where nothing has been measured, and for broken rows.
+    """
+    with run.lock():
+        run.load()
+        measured_model(run, None)
+        for t in run.measured:
+            if not _rows_are_there(run, t):
+                say(f"M{t}: its rows are gone, so that its figures stay as they are")
+                continue
+            before = read_figures(run, t)
+            write_figures(run, t)
+            changed = list(_changes(before, read_figures(run, t)))
+            more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+            what = f"new or changed: {', '.join(changed[:NAMED])}{more}" if changed else "the same as before"
+            say(f"M{t}: figures computed from its rows, {what}")
+
+
+def _changes(before: Any, now: Any, name: str = "") -> Iterable[str]:
+    """Dotted names of figures that are not what they were."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [name] if before != now else []
+    return [
+        changed
+        for key in sorted({*before, *now})
+        for changed in _changes(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+    ]

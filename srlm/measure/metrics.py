@@ -16,6 +16,12 @@ from srlm.judge.agreement import bootstrap_interval, counts, histogram, judgemen
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
+# Version of the figures in metrics.json. Raise it whenever a figure is added, mended or defined otherwise, here or in
+# `judge.agreement`: then `srlm iterate` and `srlm measure` compute the figures of runs made before anew. Removing one
+# or showing it otherwise needs no new version. 0: before versions were counted.
+FIGURES = 1
+
+
 # --- the answers -----------------------------------------------------------------------------------------------------
 
 

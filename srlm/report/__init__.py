@@ -6,7 +6,8 @@ from typing import Any
 
 from srlm.console import out, say
 from srlm.errors import UserError
-from srlm.report.data import model_data, models_of, run_data
+from srlm.measure.figures import outdated
+from srlm.report.data import model_data, run_data
 from srlm.report.tables import print_model, print_run
 from srlm.run.folder import Run
 
@@ -17,13 +18,21 @@ def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
     Works while the run is unfinished. Raises UserError for a model that the run does not have, or a broken file.
     """
     data = run_data(run) if model is None else model_data(run, _number(run, model))
+    say_outdated(run)
     if as_json:
         _print_json(data)
     elif model is None:
         print_run(data)
-        say(f"One model with examples: srlm inspect {run.root} M{models_of(run)[-1]}; as a page: --html")
+        say(f"One model with examples: srlm inspect {run.root} M{run.begun[-1]}; as a page: --html")
     else:
         print_model(data)
+
+
+def say_outdated(run: Run) -> None:
+    """Say which figures an earlier version of srlm computed, and how to have them computed anew."""
+    if models := outdated(run):
+        named = ", ".join(f"M{t}" for t in models)
+        say(f"An earlier version of srlm computed the figures of {named}. For those of today: srlm measure {run.root}")
 
 
 def inspect_rows(
@@ -43,7 +52,7 @@ def inspect_rows(
     """
     from srlm.report.listing import find_row, list_rows, print_list, print_row
 
-    numbers = models_of(run) if model is None else [_number(run, model)]
+    numbers = run.begun if model is None else [_number(run, model)]
     items = find_row(run, numbers, row) if row else list_rows(run, numbers, sort, grep, limit, reverse)
     if as_json:
         _print_json(items)
@@ -59,7 +68,7 @@ def _print_json(data: Any) -> None:
 
 
 def _number(run: Run, model: str) -> int:
-    known = models_of(run)
+    known = run.begun
     match = re.fullmatch(r"[Mm](\d+)", model)
     if not match or int(match[1]) not in known:
         raise UserError(f"{run.root} has no model {model}", f"it has {', '.join(f'M{t}' for t in known)}")

@@ -6,22 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from srlm.loop.finding import Finding
 from srlm.loop.promote import best_so_far, check_promotion
 from srlm.loop.stages import stages
-from srlm.measure.metrics import instruction_counts, pair_counts
+from srlm.measure.figures import pair_figures, read_figures
+from srlm.measure.metrics import instruction_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
 from srlm.run.folder import Run
-from srlm.run.stages import BASELINE, model_number
-from srlm.store import read_json, read_rows
+from srlm.run.stages import BASELINE
+from srlm.store import read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
 COURSE = 48  # points of a training curve in the terminal: one character each
-
-
-def models_of(run: Run) -> list[int]:
-    """The numbers of the models that the run has begun to make or measure; M0 is always there."""
-    return list(range(1 + max([0, *(model_number(name) for name in run.record.stages)])))
 
 
 def run_data(run: Run) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "recipe": config.recipe,
         "seed": config.run.seed,
         "baseline": baseline(run),
-        "models": (models := [_summary(run, t) for t in models_of(run)]),
+        "models": (models := [_summary(run, t) for t in run.begun]),
         "best": best(run, models),
     }
 
@@ -46,13 +43,18 @@ def best(run: Run, models: list[dict[str, Any]]) -> dict[str, str] | None:
 
 def doubts(run: Run, models: list[dict[str, Any]]) -> list[list[dict[str, Any]] | None]:
     """What the promotion gate has against each model; None for M0 and M1, and for what has not been measured."""
-    metrics = [model["metrics"] for model in models]
+    figures = [model["metrics"] for model in models]
     return [
-        [asdict(doubt) for doubt in check_promotion(metrics[t], metrics[t - 1], run.config.promote)]
-        if t > 1 and metrics[t] and metrics[t - 1]
+        [_worded(asdict(finding)) for finding in check_promotion(figures[t], figures[t - 1], run.config.promote)]
+        if t > 1 and figures[t] and figures[t - 1]
         else None
-        for t in range(len(metrics))
+        for t in range(len(figures))
     ]
+
+
+def _worded(finding: dict[str, Any]) -> dict[str, Any]:
+    """A finding of a gate with what people read of it."""
+    return finding | {"text": str(Finding(**finding))}
 
 
 def model_data(run: Run, t: int) -> dict[str, Any]:
@@ -80,8 +82,8 @@ def detailed(run: Run, t: int, points: int) -> dict[str, Any]:
 
 def _lengths(run: Run, t: int) -> dict[str, float]:
     """Mean characters of the answers to the held-out prompts, of each model up to M_t that has been measured."""
-    found = {f"M{i}": read_json(path) for i in range(t + 1) if (path := run.folder(i) / "metrics.json").exists()}
-    known = {model: (metrics.get("answers") or {}).get("chars") for model, metrics in found.items()}
+    found = {f"M{k}": read_figures(run, k) for k in run.measured if k <= t}
+    known = {model: (figures.get("answers") or {}).get("chars") for model, figures in found.items()}
     return {model: chars for model, chars in known.items() if chars is not None}
 
 
@@ -102,13 +104,14 @@ def baseline(run: Run) -> dict[str, Any] | None:
 
 
 def _summary(run: Run, t: int) -> dict[str, Any]:
-    stages = _stages(run, f"M{t}")
-    metrics = run.folder(t) / "metrics.json"
+    figures = read_figures(run, t) if t in run.measured else None
+    if figures and (findings := figures.get("gate", {}).get("findings")):
+        figures["gate"] |= {"findings": [_worded(finding) for finding in findings]}
     return {
         "model": f"M{t}",
-        "stages": stages,
-        "metrics": read_json(metrics) if metrics.exists() else None,
-        "aift": _aift(run, t),
+        "stages": _stages(run, f"M{t}"),
+        "metrics": figures,
+        "aift": _aift(run, t, figures or {}),
         "rows": {name: _count_lines(path) for name, path in _row_files(run, t).items() if path.exists()},
     }
 
@@ -116,7 +119,7 @@ def _summary(run: Run, t: int) -> dict[str, Any]:
 def _stages(run: Run, model: str) -> dict[str, dict[str, Any]]:
     """What became of each stage of M_t or the baseline: state, why, seconds, attempts and what it reported."""
     result = {}
-    for stage in stages(run, max(models_of(run)[-1], int(model == BASELINE))):
+    for stage in stages(run, max(run.begun[-1], int(model == BASELINE))):
         if stage.name.partition("/")[0] != model:
             continue
         state, why = run.state(stage)
@@ -143,19 +146,15 @@ def _count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 18), b""))
 
 
-def _aift(run: Run, t: int) -> dict[str, Any] | None:
+def _aift(run: Run, t: int, figures: dict[str, Any]) -> dict[str, Any] | None:
     """What M_t made to train M_{t+1}; None before it began, `pairs` None before they were made."""
-    folder = run.aift(t)
-    if not (folder / "instructions.jsonl").exists():
+    made = run.aift(t) / "instructions.jsonl"
+    if not made.exists():
         return None
-    pairs = None
-    if (folder / "pairs.jsonl").exists():
-        made: list[PreferencePair] = list(read_rows(folder / "pairs.jsonl", PreferencePair))
-        pairs = pair_counts(made, read_rows(folder / "dropped.jsonl", dict[str, str]))
     return {
         "wanted": run.config.instructions.count,
-        "instructions": instruction_counts(read_rows(folder / "instructions.jsonl", Instruction)),
-        "pairs": pairs,
+        "instructions": instruction_counts(read_rows(made, Instruction)),
+        "pairs": pair_figures(figures),
     }
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from srlm.report.data import models_of
 from srlm.report.page import embedded, overview, page
 from srlm.report.rows import Entry, Source, item_of, sources_of
 from srlm.run.folder import Run
@@ -19,7 +18,7 @@ MISSES = 100  # rows in succession without room, after which the page counts as 
 def write_page(run: Run, limit: int = PAGE_BYTES) -> Path:
     """Write RUN/report.html, of at most `limit` bytes, and return its path."""
     data = overview(run)
-    sources = sources_of(run, models_of(run))
+    sources = sources_of(run, run.begun)
     listed = [_sampling_order(source) for source in sources]
     room = limit - len(page(data | {"rows": [], "sources": _counts(sources, listed, [])}, live=False).encode()) - 1000
     items = list(_sample(sources, listed, room))

@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from srlm.report.data import models_of
 from srlm.report.rows import SORTS, Entry, Source, item_of, sources_of
 from srlm.run.folder import Run
 
@@ -79,7 +78,7 @@ class Index:
         record = self.run.root / "run.json"
         if self._states.get(record) != _state(record):
             self.run.load()
-        sources = sources_of(self.run, models_of(self.run))
+        sources = sources_of(self.run, self.run.begun)
         states = {path: _state(path) for one in sources for path in (one.path, one.pairs)} | {record: _state(record)}
         if states == self._states:
             return

@@ -11,7 +11,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from srlm.report.data import baseline, best, detailed, doubts, models_of
+from srlm.report.data import baseline, best, detailed, doubts
 from srlm.run.folder import Run, now
 
 SCRIPTS = ("dom.js", "charts.js", "gates.js", "overview.js", "source.js", "rows.js", "main.js")  # in this order
@@ -21,7 +21,7 @@ _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 def overview(run: Run) -> dict[str, Any]:
     """All that the page shows but the rows themselves. Takes a pass over the rows of every model."""
-    config, models = run.config, [detailed(run, t, POINTS) for t in models_of(run)]
+    config, models = run.config, [detailed(run, t, POINTS) for t in run.begun]
     return {
         "run": run.root.resolve().name,
         "model": config.model.path,

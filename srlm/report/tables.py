@@ -11,6 +11,7 @@ from srlm.report.bars import bar, histogram, sparkline
 
 NOTHING = "-"  # what is not there, or not defined
 BAR = 40  # characters of the longest bar
+WIDTH, MORE = 100, 17  # columns of the overview with up to four models, and for each further one
 PLAIN_COURSES = ("step", "total_steps", "epoch", "tokens", "seconds")  # which only count on: no curve
 
 
@@ -23,14 +24,14 @@ def print_run(data: dict[str, Any]) -> None:
     line(f"{data['run']}: {data['model']}, recipe {data['recipe']}, seed {data['seed']}")
     if data["baseline"]:
         _print_baseline(data["baseline"])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
     for model in models:
         table.add_column(model["model"], justify="right")
     for label, cells in _lines(models):
         if any(cell != NOTHING for cell in cells):
             table.add_row(label, *(safe(cell) for cell in cells))
-    out().print(table)
+    out().print(table, width=min(out().width, WIDTH + MORE * max(0, len(models) - 4)))
     if data["best"]:
         line(f"Best so far: {data['best']['model']} ({data['best']['why']})")
 
@@ -50,7 +51,7 @@ def _print_baseline(baseline: dict[str, Any]) -> None:
     for score in sorted(eft["scores_judged"], key=float):
         table.add_row(score, *(str(eft[f"scores_{column}"].get(score, 0)) for column in columns))
     out().print(table)
-    line(f"Rule: {eft['rule']}")
+    line("Kept where they agree with people; the rule: docs/seed-data.md")
 
 
 def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
@@ -65,7 +66,9 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield one("self-score", number, *answers, "self_score")
     yield one("judge: pairwise accuracy", percent, *judge, "pairwise_accuracy")
     yield one("  95% interval", interval, *judge, "pairwise_interval")
-    yield "win rate against the model before", [_won(model) for model in models]
+    won = [_won(model) for model in models]
+    yield "win rate over the one before", [percent(found.get("win_rate")) for found in won]
+    yield "  95% interval", [interval(found.get("interval")) for found in won]
     yield one("judge: Spearman", number, *judge, "spearman")
     yield one("judge: replies parsed", percent, *judge, "parse_rate")
     yield one("answer length (characters)", whole, *answers, "chars")
@@ -73,8 +76,9 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield one("prompts with a usable pair", percent, *answers, "usable_pair_rate")
     yield "canaries that pass as answers", [_passed(model) for model in models]
     yield "health gate", [_gate(model) for model in models]
-    yield "AIFT: instructions kept / asked", [_kept(model) for model in models]
-    yield one("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
+    yield "  not measured, not checked", [_unmeasured(model) for model in models]
+    yield "AIFT instructions kept/asked", [_kept(model) for model in models]
+    yield one("AIFT preference pairs", whole, "aift", "pairs", "pairs")
     yield "training (s)", [_seconds(model, "train") for model in models]
     yield "generation (s)", [_seconds(model, "eval", "aift") for model in models]
     yield "unfinished", [_unfinished(model) for model in models]
@@ -90,13 +94,10 @@ def _passed(model: dict[str, Any]) -> str:
     return f"{len(found['passed'])} of {len(found['scores'])}" if found else NOTHING
 
 
-def _won(model: dict[str, Any]) -> str:
-    """The win rate against the model before, with its interval."""
-    against = _at(model, "metrics", "versus", "against") or {}
-    found = against.get(f"M{int(model['model'][1:]) - 1}")
-    if not found or found["win_rate"] is None:
-        return NOTHING
-    return f"{percent(found['win_rate'])} ({interval(found['interval'])})"
+def _won(model: dict[str, Any]) -> dict[str, Any]:
+    """The model head to head with the one before it; {} where the two did not meet."""
+    found: dict[str, Any] = _at(model, "metrics", "versus", "against", f"M{int(model['model'][1:]) - 1}") or {}
+    return found
 
 
 def _gate(model: dict[str, Any]) -> str:
@@ -105,9 +106,13 @@ def _gate(model: dict[str, Any]) -> str:
     if gate is None:
         return NOTHING
     names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
-    words = ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
-    unseen = len(gate.get("unmeasured", []))  # of an earlier version: not known
-    return words + (f" ({unseen} not measured)" if unseen else "")
+    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+
+
+def _unmeasured(model: dict[str, Any]) -> str:
+    """How many checks of the gate had no figure to look at."""
+    unseen = _at(model, "metrics", "gate", "unmeasured")  # an earlier version did not say
+    return str(len(unseen)) if unseen else NOTHING
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:
@@ -240,7 +245,7 @@ def _print_gate(gate: dict[str, Any] | None) -> None:
     stops = not all(finding["waived"] for finding in gate["findings"])
     heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
     for finding in gate["findings"]:
-        line(f"{finding['saw']} ({finding['limit']}): {finding['means']}" + (" [waived]" if finding["waived"] else ""))
+        line(finding["text"])
     if gate.get("unmeasured"):
         line(f"not measured, so not checked: {', '.join(gate['unmeasured'])}")
 

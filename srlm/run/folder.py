@@ -7,15 +7,14 @@ A dead owner leaves a partial stage behind, which the next `srlm iterate` takes 
 
 import json
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from srlm.config import DEFAULTS, flat, load_config
+from srlm.config import DEFAULTS, flat, load_config, renamed
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
@@ -27,6 +26,7 @@ SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds
 MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]
+Dotted = Annotated[dict[str, Any], AfterValidator(renamed)]  # settings, by the names of today whoever wrote them
 
 
 class StageRecord(BaseModel):
@@ -36,7 +36,7 @@ class StageRecord(BaseModel):
 
     status: Status
     digest: str
-    settings: dict[str, Any]  # the settings it read, dotted
+    settings: Dotted  # the settings it read
     inputs: dict[str, str]  # input -> digest
     started: str
     seconds: float = 0.0  # over all attempts
@@ -54,9 +54,9 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
     arguments: dict[str, Any]  # of `srlm init`
     seed_digests: dict[str, str]  # seed file -> digest as split at init
-    settings: dict[str, Any]  # all settings as last accepted, dotted
-    changes: list[dict[str, Any]] = []  # accepted changes of settings
-    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with
+    settings: Dotted  # all settings as last accepted
+    changes: list[dict[str, Any]] = []  # accepted changes of settings, by their names of that time
+    accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with (loop/accept.py)
     stages: dict[str, StageRecord] = {}
 
 
@@ -126,9 +126,25 @@ class Run:
         return self.root / "logs" / f"{name}.log"
 
     @property
+    def begun(self) -> list[int]:
+        """The models that the run has begun to make or measure, by number; M0 is always there."""
+        return list(range(1 + max([0, *(model_number(name) for name in self.record.stages)])))
+
+    @property
+    def trained(self) -> list[int]:
+        """The models whose training is finished, by number."""
+        stages = self.record.stages
+        return [t for t in self.begun if (made := stages.get(f"M{t}/train")) and made.status == "done"]
+
+    @property
+    def measured(self) -> list[int]:
+        """The models of which there are figures, by number."""
+        return [t for t in self.begun if (self.folder(t) / "metrics.json").exists()]
+
+    @property
     def last(self) -> int:
-        """The number of the model after the last one that has a recorded stage."""
-        return 1 + max((model_number(name) for name in self.record.stages), default=0)
+        """The number of the model after the last one that is begun: up to here, stages may be recorded."""
+        return len(self.begun)
 
     # --- which stage is owed -------------------------------------------------------------------------------------
 
@@ -150,7 +166,7 @@ class Run:
                 if self.config.judge.compares:
                     result[name] = self.templates.pairwise.digest
             elif name == "prompts/versus":
-                compares = self.config.eval.mode == "pairwise"
+                compares = self.config.versus.mode == "pairwise"
                 result[name] = self.templates.pairwise.digest if compares else self.templates.rubric.digest
             elif kind == "prompts":
                 result[name] = self.templates.digests()[rest]
@@ -226,22 +242,6 @@ class Run:
             self.record.settings = new
             self.save()
         return changed
-
-    def accepts(self, model: str, findings: Sequence[Any], now_accepted: bool) -> bool:
-        """Whether these findings about a model's present pairs were accepted before, or are now, which is recorded.
-
-        Pairs go by content and findings by their figures: made anew by the same settings, they may be others.
-        """
-        pairs = file_digest(self.aift(model_number(model)) / "pairs.jsonl")
-        saw = [str(finding) for finding in findings]
-        if any(old["pairs"] == pairs and {*saw} <= {*old["findings"]} for old in self.record.accepted):
-            return True
-        if now_accepted:
-            checks = sorted({finding.check for finding in findings})
-            entry = {"time": now(), "model": model, "pairs": pairs, "checks": checks, "findings": saw}
-            self.record.accepted.append(entry)
-            self.save()
-        return now_accepted
 
     def save(self) -> None:
         """Replace run.json."""

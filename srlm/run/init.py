@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from srlm.config import apply_overrides, flat, load_recipe, parse_config, to_toml
+from srlm.config import apply_overrides, flat, load_recipe, parse_config, renamed_override, to_toml
 from srlm.errors import UserError
 from srlm.judge.parse import Scale
 from srlm.judge.prompts import Templates
@@ -69,7 +69,7 @@ class Sources:
             ),
             **({"`srlm seed eft`": True} if self.eft_only else {}),
             "--recipe": self.recipe,
-            "--set": [_override_content(override) for override in self.overrides],
+            "--set": [_override_content(renamed_override(override)) for override in self.overrides],
         }
 
     def check(self) -> None:
@@ -190,8 +190,9 @@ def _keys(overrides: Iterable[str]) -> set[str]:
 def _existing(root: Path, identity: dict[str, Any]) -> InitReport:
     """The report on a run that is already there; UserError where it was made from other things."""
     run = Run(root)
-    models = [f"M{t}" for t in range(1, 1000) if (f"M{t}/train") in run.record.stages]
+    models = [f"M{t}" for t in run.trained]
     made_from = run.record.arguments.get("identity", {})
+    made_from = made_from | {"--set": [renamed_override(override) for override in made_from.get("--set", [])]}
     differs = [option for option in {**identity, **made_from} if made_from.get(option) != identity.get(option)]
     if differs:
         problem = f"{root} is already a run ({_models(models)}), made with another {', '.join(differs)}"

@@ -9,6 +9,8 @@ from rich.table import Table
 from srlm.console import out, safe, say
 from srlm.seed.check import CheckReport
 
+WIDTH = 100  # columns of a table: longer cells go on in the next line
+
 
 def show(report: CheckReport, as_json: bool) -> None:
     """Print the report to stdout: two tables and the histograms, or the same as JSON."""
@@ -16,13 +18,17 @@ def show(report: CheckReport, as_json: bool) -> None:
     if as_json:
         out().file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")  # ASCII: no control character gets through
     else:
-        out().print(_files(data["files"]))
+        out().print(_files(data["files"]), width=_width())
         for line in _histograms(data):
             out().print(safe(line), soft_wrap=True)
         if data["findings"]:
-            out().print(_findings(data["findings"]))
+            out().print(_findings(data["findings"]), width=_width())
     verdict = f"{len(report.harmful)} would harm training" if report.harmful else "nothing that would harm training"
     say(f"Found: {verdict}, {len(report.findings) - len(report.harmful)} to know.")
+
+
+def _width() -> int:
+    return min(out().width, WIDTH)
 
 
 def _files(files: list[dict[str, Any]]) -> Table:

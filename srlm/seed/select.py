@@ -64,7 +64,7 @@ def select(rows: Iterable[RatedRow], judged: Iterable[JudgeEval], settings: Base
 
 
 def shortage(counts: Mapping[str, Any], settings: BaselineSettings) -> str | None:
-    """What is wrong, and the ways on, where too few judgements are left to learn judging from; else None."""
+    """What is wrong and what can be done, where too few judgements are left to learn judging from; else None."""
     if counts["kept"] >= settings.min_rows:
         return None
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items())

@@ -51,7 +51,8 @@ def stages(run: Run, t: int) -> list[Stage]:
         previous = [f"M{t - 1}/train"] if t > 1 else []
         asked.append(Stage(f"M{t}/previous", JUDGED, (*judging, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
     made_from = (f"M{t}/aift", *(stage.name for stage in asked))
-    files = tuple(f"M{t}/aift/{name}" for name in ("pairs.jsonl", "dropped.jsonl", "consistency.json"))
+    names = ("aift/pairs.jsonl", "aift/dropped.jsonl", "aift/consistency.json", "gate.json")
+    files = tuple(f"M{t}/{name}" for name in names)
     return [*asked, Stage(f"M{t}/pairs", ("pairs",), made_from, files)]
 
 

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from srlm.config import flat, parse_config, to_toml
-from srlm.judge.agreement import judge_metrics
 from srlm.loop.stages import stages
-from srlm.measure.metrics import answer_metrics
+from srlm.measure.figures import write_figures
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.run.folder import SEED_FILES, Run, RunRecord
-from srlm.settings import PairSettings
 from srlm.store import write_json, write_rows, write_text
 
 HOSTILE = "\x1b[31m[bold]red[/bold]\x1b[0m \u202etxt\x07"  # what a model may write: escapes, markup, bidi, bell
@@ -52,14 +50,14 @@ def _write_files(run: Run, name: str) -> None:
         answers, judged = eval_answers(t), eval_judged(t)
         canary = CanaryEval(id="canary/score/p1", name="score", response="Score: 5", judgements=[judgement(1.0)])
         write_rows(folder / "eval.jsonl", [*answers, *judged, canary])
-        found = {"model": f"M{t}", "judge": judge_metrics(judged), "answers": answer_metrics(answers, PairSettings())}
-        write_json(folder / "metrics.json", found)
+        write_figures(run, t)
     elif part == "aift":
         write_rows(aift / "instructions.jsonl", _instructions())
         write_rows(aift / "rollouts.jsonl", [row.rollout for row in eval_answers(t)])
     else:
         write_rows(aift / "pairs.jsonl", [_pair()])
         write_rows(aift / "dropped.jsonl", [{"id": "i1", "reason": "tie"}])
+        write_figures(run, t)
 
 
 def judgement(score: float | None) -> Judgement:

@@ -31,13 +31,13 @@ def run_with_answers(root: Path, server: ChatServer, **settings: Any) -> Run:
             for number, text in enumerate(texts)
         ]
         write_rows(run.folder(t) / "eval.jsonl", rows)
-    changes = {"judge": '"the-judge"', "judge_endpoint": f'"{server.url}"'} | settings
+    changes = {"judge": '"the-judge"', "endpoint": f'"{server.url}"'} | settings
     text = (root / "config.toml").read_text()
-    head, eval_table = text.split("[eval]\n")
+    head, table = text.split("[versus]\n")
     for key, value in changes.items():
-        before = next(line for line in eval_table.splitlines() if line.startswith(f"{key} ="))
-        eval_table = eval_table.replace(before, f"{key} = {value}")
-    (root / "config.toml").write_text(f"{head}[eval]\n{eval_table}")
+        before = next(line for line in table.splitlines() if line.startswith(f"{key} ="))
+        table = table.replace(before, f"{key} = {value}")
+    (root / "config.toml").write_text(f"{head}[versus]\n{table}")
     return Run(root)
 
 

@@ -76,3 +76,14 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "redo" in done.stdout
     assert {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()} == before
+
+
+def test_measure_computes_figures_without_torch(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    (run.root / "M1" / "metrics.json").write_text('{"model": "M1", "judge": {}, "answers": {}}')
+    assert "srlm measure" in srlm("inspect", str(run.root)).stderr
+    code = "import sys; from srlm.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "measure", str(run.root)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "M1: figures computed from its rows, new or changed: aift, answers.answers, " in done.stderr
+    assert "srlm measure" not in srlm("inspect", str(run.root)).stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from srlm.measure.figures import read_figures
 from srlm.run.folder import Run
 from tests.helpers.kills import SMALL, check, durable, hear_ctrl_c, iterate_command, kill_in, lines, make_run, status
 
@@ -25,7 +26,7 @@ def srlm(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo run at M2, its models compared head to head on the way."""
     root = tmp_path_factory.mktemp("run") / "whole"
-    make_run(root, [*SMALL, "eval.head_to_head=true"])
+    make_run(root, [*SMALL, "versus.in_loop=true"])
     done = subprocess.run(iterate_command(root), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root
@@ -80,7 +81,7 @@ def test_head_to_head_is_a_stage_of_the_loop(finished: Path) -> None:
     against = found["against"]["M1"]
     assert against["prompts"] == lines(finished / "seed" / "eval_prompts.jsonl")
     assert against["win"] + against["tie"] + against["loss"] == pytest.approx(1)
-    assert json.loads((finished / "M2" / "metrics.json").read_text())["versus"] == found
+    assert read_figures(Run(finished), 2)["versus"] == found
     assert Run(finished).record.stages["M2/versus"].info["judge"]["model"] == "M1"
 
 

@@ -26,7 +26,7 @@ SMALL = [
     "sft.epochs=1",
     "eval.candidates=2",
     "eval.canaries=1",
-    "eval.head_to_head=false",
+    "versus.in_loop=false",
 ]
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600), needs_shared]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from srlm.config import apply_overrides, flat, in_effect, known_keys, load_config, parse_config, to_toml
+from srlm.config import MOVED, apply_overrides, flat, in_effect, known_keys, load_config, parse_config, renamed, to_toml
 from srlm.errors import UserError
 from srlm.settings import Config, SFTSettings, later
 
@@ -76,6 +76,44 @@ def test_free_settings_are_not_part_of_a_digest() -> None:
     assert "rollout.max_in_flight" in flat(parse())
     assert "rollout.max_in_flight" not in flat(parse(), knobs=False)
     assert "rollout.temperature" in flat(parse(), knobs=False)
+
+
+OLD = {
+    "eval": {"head_to_head": True, "judge": "m", "judge_endpoint": "http://x", "mode": "pairwise", "tie_margin": 0.5},
+    "gate": {"max_accuracy_drop": 0.1, "min_consistency": 0.4},
+    "promote": {"max_accuracy_drop": 0.02},
+    "pairs": {"min_consistency": 0.3},
+}
+
+
+def test_keys_of_an_earlier_version_are_read_under_the_names_of_today() -> None:
+    assert not set(MOVED) & set(known_keys())
+    assert set(MOVED.values()) <= set(known_keys())
+    config = parse_config(BASE | OLD, "config.toml")
+    found = {key: value for key, value in flat(config).items() if key in MOVED.values()}
+    assert found == {
+        "versus.in_loop": True, "versus.judge": "m", "versus.endpoint": "http://x", "versus.mode": "pairwise",
+        "versus.tie_margin": 0.5, "gate.max_judge_drop": 0.1, "gate.min_mean_consistency": 0.4,
+    }  # fmt: skip
+    assert (config.promote.max_accuracy_drop, config.pairs.min_consistency) == (0.02, 0.3)  # which keep their names
+    assert parse_config(tomllib.loads(to_toml(config)), "test") == config
+    assert renamed(flat(config)) == flat(config)
+
+
+def test_set_takes_the_old_name_of_a_key_too_and_both_in_one_file_are_refused() -> None:
+    values = {"versus": {"in_loop": True}}
+    assert parse_config(apply_overrides(BASE | values, ["eval.head_to_head=false"]), "x").versus.in_loop is False
+    assert "eval" in BASE | OLD  # what was given is left as it was
+    with pytest.raises(UserError) as error:
+        parse_config(BASE | OLD | values, "config.toml")
+    assert str(error.value).startswith(
+        "config.toml: eval.head_to_head is called versus.in_loop now, and both are set: "
+    )
+
+
+def test_an_endpoint_of_head_to_head_needs_the_name_of_a_model() -> None:
+    with pytest.raises(UserError, match=r"versus\.endpoint needs versus\.judge"):
+        parse("versus.endpoint=http://127.0.0.1:8000/v1")
 
 
 def test_broken_toml_and_a_newer_format(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from srlm.console import say
 from srlm.engine.load import local_model, weights_digest
 from srlm.errors import UserError
+from srlm.measure.figures import measured_model
 from srlm.measure.harness.job import HarnessJob, Measure, TaskRow
 from srlm.measure.harness.table import compared, cut, show
-from srlm.measure.versus.command import measured_model, measured_models
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run
 from srlm.store import digest, read_rows
@@ -40,7 +40,7 @@ def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as
             measure=None,
         )
         found = _child(run, job, None, lock)
-        rows = {t: _rows(run, t, job, found, lock) for t in measured_models(run)}
+        rows = {t: _rows(run, t, job, found, lock) for t in run.measured}
     data = {"harness": found["harness"], "limit": limit, "tasks": compared(rows), "cut": cut(rows)}
     show(data, [f"M{t}" for t in rows], as_json)
 

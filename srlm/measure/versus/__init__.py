@@ -1,1 +1,1 @@
-"""Head to head: two models' answers to the same prompts before one judge."""
+"""Head to head: one judge compares two models' answers to the same prompts."""

@@ -1,7 +1,6 @@
 """`srlm eval`: head to head on demand, of all models of a run, on its own held-out prompts or on a file of prompts."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.errors import UserError
+from srlm.measure.figures import number_of
 from srlm.measure.versus.answers import Answers, answers_from_file, ask, held_out_answers
 from srlm.measure.versus.compare import compare, compare_run
 from srlm.measure.versus.verdicts import RunJudge
@@ -26,7 +26,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
     """
     with run.lock() as lock:
         run.load()
-        measured = measured_models(run)
+        measured = run.measured
         if 1 not in measured:
             raise UserError(f"{run.root} has no evaluated M1 yet", f"srlm iterate 1 --run {run.root}")
         if against is None and prompts is None:
@@ -39,7 +39,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
         out().file.write(json.dumps(result, indent=2) + "\n")
         return
     _show(result)
-    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.eval.mode}; kept in {kept}")
+    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.versus.mode}; kept in {kept}")
 
 
 def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path | None, lock: int) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path
     judge = RunJudge(run)
 
     def answers(model: str) -> Answers:
-        t = _number(model, measured)
+        t = number_of(model, measured)
         if t is not None and prompts is None:
             return held_out_answers(run, t)
         name = model if t is None else run.model(t)
@@ -66,32 +66,6 @@ def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path
     for (one, other), figures in zip(met, found, strict=True):
         result.setdefault(one, {"judge": judge.record, "against": {}})["against"][other] = figures
     return result
-
-
-def measured_models(run: Run) -> list[int]:
-    """The numbers of the models that have been evaluated."""
-    return [t for t in range(run.last) if (run.folder(t) / "metrics.json").exists()]
-
-
-def measured_model(run: Run, model: str | None) -> int:
-    """The t of `model` ("M2"), or of the last one. Raises UserError where it has not been evaluated."""
-    measured = measured_models(run)
-    if not measured:
-        raise UserError(f"{run.root} has no evaluated model yet", f"srlm iterate 1 --run {run.root}")
-    t = measured[-1] if model is None else _number(model, measured)
-    if t is None:
-        raise UserError(f"{model}: no name of a model", f"there are {', '.join(f'M{t}' for t in measured)}")
-    return t
-
-
-def _number(model: str, measured: list[int]) -> int | None:
-    """The t of "M2"; None for what is no name of a model of the run. Raises UserError for one that it does not have."""
-    match = re.fullmatch(r"[Mm](\d+)", model)
-    if match is None:
-        return None
-    if int(match[1]) not in measured:
-        raise UserError(f"{model}: not evaluated yet", f"there are {', '.join(f'M{t}' for t in measured)}")
-    return int(match[1])
 
 
 def _show(result: dict[str, Any]) -> None:

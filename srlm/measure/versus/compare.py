@@ -11,13 +11,13 @@ from srlm.measure.versus.verdicts import Item, RunJudge, item
 from srlm.records import Judgement, Messages
 from srlm.run.folder import Run
 from srlm.run.stages import opponents
-from srlm.store import read_json, write_json
+from srlm.store import write_json
 
 FILE = "versus.json"  # in a model's folder
 
 
 def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
-    """Measure each M_t of `numbers` against its opponents, into its versus.json and metrics.json; one engine load.
+    """Measure each M_t of `numbers` against its opponents, into its versus.json; one engine load.
 
     Raises UserError where a model has not been evaluated or no judge can be used, StageError when the child crashed.
     """
@@ -30,8 +30,6 @@ def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
     for t, others in met.items():
         result[f"M{t}"] = {"judge": judge.record, "against": {f"M{k}": next(figures) for k in others}}
         write_json(run.folder(t) / FILE, result[f"M{t}"])
-        metrics = run.folder(t) / "metrics.json"
-        write_json(metrics, read_json(metrics) | {"versus": result[f"M{t}"]})
     return result
 
 
@@ -66,7 +64,7 @@ def _outcome(
     chars, other_chars = len(one[1]), len(other[1])
     if not judge.pairwise:
         mine, theirs = (_mean([j.score for j in judged[0] if j.score is not None]) for judged in found)
-        return Outcome(scored_points(mine, theirs, judge.run.config.eval.tie_margin), None, chars, other_chars)
+        return Outcome(scored_points(mine, theirs, judge.run.config.versus.tie_margin), None, chars, other_chars)
     if not found:  # the same answer twice
         return Outcome(0.5, None, chars, other_chars)
     judged = found[0][0 if one[1] < other[1] else 1]
@@ -79,7 +77,7 @@ def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def said(model: str, against: dict[str, dict[str, Any]]) -> None:
+def say_result(model: str, against: dict[str, dict[str, Any]]) -> None:
     """Say how one model fared against each other."""
     for other, found in against.items():
         if found["win_rate"] is None:

@@ -2,7 +2,7 @@
 
     RUN/versus/DIGEST/judge.json items.jsonl judged.jsonl
 
-DIGEST covers what decides a verdict: who judges, how, with which rubric. An item is one conversation with one response
+DIGEST covers what decides a verdict: who judges, how, by which rubric. An item is one conversation with one response
 (scored) or two (pairwise); judged.jsonl names it by its line, so that items are only ever appended.
 """
 
@@ -39,14 +39,14 @@ def item(messages: Messages, responses: list[str]) -> Item:
 
 @dataclass(frozen=True)
 class RunJudge:
-    """The judge that [eval] names for a run."""
+    """The judge that [versus] names for a run."""
 
     run: Run
 
     @property
     def pairwise(self) -> bool:
         """Whether it sees two answers at once."""
-        return self.run.config.eval.mode == "pairwise"
+        return self.run.config.versus.mode == "pairwise"
 
     @property
     def rubric(self) -> Rubric:
@@ -55,7 +55,7 @@ class RunJudge:
 
     @property
     def settings(self) -> JudgeSettings:
-        """[judge] in the mode of [eval]: scores are made as in the run, unless that has none."""
+        """[judge] in the mode of [versus]: scores are made as in the run, unless that has none."""
         settings = self.run.config.judge
         if self.pairwise:
             return settings.model_copy(update={"mode": "pairwise"})
@@ -64,18 +64,18 @@ class RunJudge:
     @cached_property
     def engine(self) -> EngineSpec:
         """The endpoint or the model; M1 where none is named."""
-        config = self.run.config
-        named = config.eval.judge or self.run.model(1)
-        if config.eval.judge_endpoint:
-            return Endpoint(url=config.eval.judge_endpoint, model=named)
+        config, versus = self.run.config, self.run.config.versus
+        named = versus.judge or self.run.model(1)
+        if versus.endpoint:
+            return Endpoint(url=versus.endpoint, model=named)
         own = local_model(config, named)
         # another model gets the context that it has, and none of the arguments that were chosen for M0's shape
-        return own.model_copy(update={"max_length": None, "arguments": {}}) if config.eval.judge else own
+        return own.model_copy(update={"max_length": None, "arguments": {}}) if versus.judge else own
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """Who judges and how, for the record; what is in it decides a verdict, or where another model judges."""
-        engine, own = self.engine, not self.run.config.eval.judge
+        engine, own = self.engine, not self.run.config.versus.judge
         trained = self.run.record.stages.get("M1/train")
         return {
             "model": "M1" if own else engine.model,

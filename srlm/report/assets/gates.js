@@ -14,7 +14,6 @@ function gates({ models, best }) {
 }
 
 const verdict = (label, good) => el("span", { class: good ? "chip chosen" : "chip rejected" }, label);
-const waived = (found) => (found.waived ? " [waived]" : "");
 
 // May the next model learn from this one's judgements? Nothing where that was not asked, as for the last model.
 function health(gate) {
@@ -24,7 +23,7 @@ function health(gate) {
   return el(
     "dd", { class: "health" }, "As a judge: ",
     verdict(passed ? "passed the health gate" : gate.accepted ? "accepted by hand" : "stopped the run", passed),
-    el("ul", {}, gate.findings.map((found) => el("li", {}, `${found.saw} (${found.limit}): ${found.means}${waived(found)}`)),
+    el("ul", {}, gate.findings.map((found) => el("li", {}, found.text)),
       unseen.length > 0 && el("li", { class: "muted" }, `not measured, so not checked: ${unseen.join(", ")}`)),
   );
 }
@@ -35,7 +34,7 @@ function promotion(doubts) {
   const promoted = doubts.every((found) => found.waived);
   return el(
     "dd", { class: "promotion" }, "As the next model: ", verdict(promoted ? "promoted" : "in doubt", promoted),
-    el("ul", {}, doubts.map((found) => el("li", {}, `${found.saw} (${found.limit})${found.known ? "" : ", not known"}${waived(found)}`))),
+    el("ul", {}, doubts.map((found) => el("li", {}, found.text))),
   );
 }
 

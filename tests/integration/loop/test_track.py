@@ -39,7 +39,8 @@ def truth_of(run: Run) -> dict[int, float]:
 def add_pairs(run: Run, t: int) -> None:
     """What M_t's metrics.json gets after the next model was sent: figures of its pairs."""
     path = run.folder(t) / "metrics.json"
-    write_json(path, read_json(path) | {"aift": {"pairs": 7}})
+    found = read_json(path)
+    write_json(path, found | {"aift": found["aift"] | {"later": 7}})
 
 
 def change_truth(run: Run, t: int) -> None:
@@ -74,7 +75,7 @@ def test_only_what_is_new_is_sent_and_a_changed_figure_begins_another_run(
     assert not sending(run, "trackio").new
     add_pairs(run, 1)
     assert sending(run, "trackio").name == first.name
-    assert sending(run, "trackio").new == {"1": {"aift/pairs": 7.0}}
+    assert sending(run, "trackio").new == {"1": {"aift/later": 7.0}}
     send(run, "trackio")
     change_truth(run, 2)
     again = sending(run, "trackio")
@@ -160,7 +161,7 @@ def test_wandb_offline_gets_one_row_a_model_and_nothing_twice(tmp_path: Path, mo
     brought(run)
     [later] = {*(run.root / "wandb").glob(f"offline-run-*-{name}")} - {folder}
     [row] = rows_of(later)
-    assert (row["_step"], row["model"], row["aift/pairs"]) == (3, 1, 7)
+    assert (row["_step"], row["model"], row["aift/later"]) == (3, 1, 7)
     assert TRUTH not in row
 
 
@@ -177,7 +178,7 @@ def test_trackio_gets_one_point_a_model_and_nothing_twice(tmp_path: Path, monkey
     assert {(row[0], row[1]) for row in rows} == {(rows[0][0], sending(run, "trackio").name)}
     points = [(step, json.loads(values)) for _, _, step, values in rows]
     assert {step: values[TRUTH] for step, values in points[:3]} == truth_of(run)
-    assert points[3:] == [(1, {"aift/pairs": 7})]
+    assert points[3:] == [(1, {"aift/later": 7})]
 
 
 def test_a_tracker_without_login_does_not_end_the_loop(

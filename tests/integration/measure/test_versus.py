@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from srlm.errors import UserError
+from srlm.measure.figures import read_figures
 from srlm.measure.versus.command import eval_run
+from srlm.measure.versus.verdicts import RunJudge
 from srlm.store import read_json
 from tests.helpers.chat_server import ChatServer, serve
+from tests.helpers.run_folder import finished_run
 from tests.helpers.versus_run import run_with_answers, scored
 
 
@@ -31,8 +34,19 @@ def test_scores_of_one_judge_compare_all_models_and_nothing_is_judged_twice(tmp_
     against = found["against"]["M1"]
     assert (against["win"], against["tie"], against["loss"]) == (2 / 3, 1 / 3, 0)
     assert against["swap_consistency"] is None
-    assert read_json(run.folder(2) / "metrics.json")["versus"] == found
+    assert read_figures(run, 2)["versus"] == found
     assert read_json(run.folder(1) / "versus.json")["against"]["M0"]["win"] == 1
+
+
+def test_what_decides_a_verdict_is_recorded_as_by_earlier_versions(tmp_path: Path) -> None:
+    """Else what a run's judge said so far would be another judge's, and all of it judged again."""
+    run = finished_run(tmp_path / "r")
+    run.record.stages["M1/train"].digest = "of its weights"
+    assert RunJudge(run).record == {
+        "model": "M1", "endpoint": None, "weights": "of its weights", "temperature": 0.7, "top_p": 0.9,
+        "max_tokens": 512, "mode": "sampled", "samples": 3, "justify": True, "rubric": "judge.txt",
+        "rubric_digest": run.templates.rubric.digest, "seed": 1,
+    }  # fmt: skip
 
 
 def test_pairwise_in_both_orders_where_a_disagreement_is_a_tie(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
+from srlm.measure.figures import read_figures
 from srlm.measure.versus.command import eval_run
 from srlm.records import Messages, PromptRow, Rollout
 from srlm.run.folder import Run
@@ -33,7 +34,7 @@ def test_against_an_earlier_model_of_the_run(tmp_path: Path, capsys: pytest.Capt
     assert found["M2"]["against"]["m1"]["win"] == 2 / 3
     kept = [json.loads(path.read_text()) for path in (run.root / "versus").glob("result-*.json")]
     assert found in kept
-    assert "versus" not in json.loads((run.folder(2) / "metrics.json").read_text())  # nobody's opponent in the loop
+    assert "versus" not in read_figures(run, 2)  # nobody's opponent in the loop
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from srlm.iterate import Iteration
 from srlm.loop.stages import stages
 from srlm.report.html import write_page
 from srlm.run.folder import Run
-from srlm.store import read_json, write_json
+from srlm.store import write_json
 from tests.helpers.page_run import ATTACKS, HOSTILE_ID, ROWS, page_run
 from tests.helpers.ranked_run import judge, ranked_run, reply
 from tests.helpers.run_folder import bare_run
@@ -120,9 +120,8 @@ def judged_run(root: Path) -> Run:
     ]
     gate = {"accepted": True, "unmeasured": ["canaries"], "findings": [{"waived": False} | one for one in findings]}
     against = {"M1": {"win_rate": 0.55, "interval": [0.45, 0.65], "controlled_interval": [0.4, 0.6]}}
-    for t, more in ((1, {"gate": gate}), (2, {"versus": {"against": against}})):
-        path = run.folder(t) / "metrics.json"
-        write_json(path, read_json(path) | more)
+    write_json(run.folder(1) / "gate.json", gate)
+    write_json(run.folder(2) / "versus.json", {"against": against})
     return run
 
 

@@ -84,6 +84,15 @@ def test_again_with_the_same_arguments_changes_nothing(demo: tuple[Path, InitRep
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
+def test_a_key_that_has_another_name_today_makes_no_other_run(tmp_path: Path) -> None:
+    init(tmp_path / "run", overrides=["versus.mode=pairwise"])
+    path = tmp_path / "run" / "run.json"
+    path.write_text(path.read_text().replace("versus.mode=", "eval.mode="))  # as an earlier version recorded it
+    for key in ("versus.mode", "eval.mode"):
+        assert init(tmp_path / "run", overrides=[f"{key}=pairwise"]).already
+    assert "made with another --set" in refusal(tmp_path / "run", overrides=["eval.mode=scored"])
+
+
 def test_another_run_is_never_overwritten(demo: tuple[Path, InitReport], tmp_path: Path) -> None:
     root = shutil.copytree(demo[0], tmp_path / "demo")
     record = RunRecord.model_validate(read_json(root / "run.json"))

@@ -9,7 +9,7 @@ from srlm.errors import UserError
 from srlm.judge.parse import Scale
 from srlm.judge_file.columns import Columns, guess, item_of
 from srlm.judge_file.job import Judged
-from srlm.judge_file.people import MOST, People, opinions
+from srlm.judge_file.people import MOST, People, human_marks
 from srlm.records import Judgement
 from srlm.seed.files import RawRow
 
@@ -79,8 +79,8 @@ def test_what_is_missing_is_named(given: Columns, values: dict[str, Any], match:
         (Columns(), "x", 2, [None, None]),
     ],
 )
-def test_opinions(columns: Columns, value: Any, responses: int, expected: list[float | None]) -> None:
-    assert opinions(columns, raw({"h": value}), responses) == expected
+def test_human_marks(columns: Columns, value: Any, responses: int, expected: list[float | None]) -> None:
+    assert human_marks(columns, raw({"h": value}), responses) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_opinions(columns: Columns, value: Any, responses: int, expected: list[f
         (Columns(human_label="h"), 1, 3, "prefers one of two, but there are 3"),
     ],
 )
-def test_opinions_that_cannot_be_read(columns: Columns, value: Any, responses: int, match: str) -> None:
+def test_human_marks_that_cannot_be_read(columns: Columns, value: Any, responses: int, match: str) -> None:
     with pytest.raises(UserError, match=match):
-        opinions(columns, raw({"h": value}), responses)
+        human_marks(columns, raw({"h": value}), responses)
 
 
 def people(scores: list[tuple[str, float, float | None]], top: int = 5) -> dict[str, Any]:

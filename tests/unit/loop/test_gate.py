@@ -8,13 +8,13 @@ import pytest
 
 from srlm.errors import StageError
 from srlm.iterate import Iteration
-from srlm.loop.gate import check_judge, unmeasured, ways_on
+from srlm.loop.gate import check_judge, unmeasured, what_to_do
 from srlm.loop.redo import set_aside
 from srlm.measure.metrics import agreement, entropy, judging_metrics
 from srlm.records import Candidate, Judgement, Rollout
 from srlm.run.folder import Run
 from srlm.settings import GateSettings, JudgeSettings
-from srlm.store import read_json, write_json, write_rows
+from srlm.store import file_digest, read_json, write_json, write_rows
 from tests.helpers.run_folder import finished_run
 
 HEALTHY: dict[str, Any] = {
@@ -78,19 +78,22 @@ def test_what_is_not_defined_is_no_finding() -> None:
 def test_a_waived_check_is_shown_and_marked() -> None:
     [finding] = check_judge(but("aift", tie_rate=0.9), None, GateSettings(waive=["ties"]))
     assert finding.waived
-    assert str(finding).startswith("instructions whose candidates tie: 90.0%, above 80.0% (gate.max_tie_rate)")
+    assert str(finding).startswith(
+        "instructions whose candidates tie: 90.0%, above 80.0% (gate.max_tie_rate): the judge"
+    )
+    assert str(finding).endswith(" [waived]")
 
 
-def test_the_ways_on_are_commands() -> None:
-    said = ways_on(Path("runs/a"), 1, 3, JudgeSettings())
+def test_what_to_do_is_said_as_commands() -> None:
+    said = what_to_do(Path("runs/a"), 1, 3, JudgeSettings())
     assert "judge.samples = 7" in said
     assert 'judge.mode = "expected"' in said
     assert "runs/a/prompts/judge.txt" in said
     assert "`srlm iterate 3 --run runs/a --redo stale`" in said
     assert "`srlm iterate 3 --run runs/a --accept-judge`" in said
-    assert "judge.mode" not in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="expected"))
-    assert "judge.samples" not in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="expected", justify=False))
-    assert "prompts/pairwise.txt" in ways_on(Path("runs/a"), 1, 3, JudgeSettings(mode="pairwise"))
+    assert "judge.mode" not in what_to_do(Path("runs/a"), 1, 3, JudgeSettings(mode="expected"))
+    assert "judge.samples" not in what_to_do(Path("runs/a"), 1, 3, JudgeSettings(mode="expected", justify=False))
+    assert "prompts/pairwise.txt" in what_to_do(Path("runs/a"), 1, 3, JudgeSettings(mode="pairwise"))
 
 
 # --- the figures, by hand --------------------------------------------------------------------------------------------
@@ -156,7 +159,7 @@ def check(run: Run, accept: bool = False) -> None:
 def test_a_healthy_judge_goes_on_and_the_figures_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = gated(tmp_path, HEALTHY)
     check(run)
-    assert read_json(run.folder(1) / "metrics.json")["gate"] == {
+    assert read_json(run.folder(1) / "gate.json") == {
         "accepted": False,
         "findings": [],
         "unmeasured": [],
@@ -171,7 +174,7 @@ def test_findings_stop_the_run_until_they_are_accepted_which_is_recorded(
     with pytest.raises(StageError, match="stops before M2 is trained"):
         check(run)
     assert "instructions whose candidates tie: 90.0%" in capsys.readouterr().err
-    assert read_json(run.folder(1) / "metrics.json")["gate"]["findings"][0]["check"] == "ties"
+    assert read_json(run.folder(1) / "gate.json")["findings"][0]["check"] == "ties"
     check(run, accept=True)
     [entry] = json.loads((run.root / "run.json").read_text())["accepted"]
     assert (entry["model"], entry["checks"]) == ("M1", ["ties"])
@@ -203,6 +206,75 @@ def test_what_was_accepted_for_other_pairs_does_not_count(tmp_path: Path) -> Non
         check(run)
 
 
+def entry_of_before(run: Run, check: str, text: str) -> None:
+    """What an earlier version wrote into run.json when the finding `text` was accepted."""
+    pairs = file_digest(run.aift(1) / "pairs.jsonl")
+    run.record.accepted.append(
+        {"time": "2026-01-01", "model": "M1", "pairs": pairs, "checks": [check], "findings": [text]}
+    )
+    run.save()
+
+
+@pytest.mark.parametrize(
+    ("section", "figures", "text"),
+    [
+        ("aift", {"tie_rate": 0.9}, "ties of the candidates: 90.0%, over 80.0% (gate.ties): worded as nobody does now"),
+        ("aift", {"score_length": -0.75}, "correlation of score and length: -0.75, above 0.70 (gate.x): of that time"),
+        (
+            "judge",
+            {"pairwise_accuracy": 0.8},
+            "accuracy: 80.0%, after the previous model's 90.0% (gate.max_accuracy_drop)",
+        ),
+        (
+            "canaries",
+            {"passed": {"score": 4.0}},
+            "the worthless answer 'score' scores 4.00, the median real one 4.00 (x)",
+        ),
+    ],
+)
+def test_what_an_earlier_version_accepted_stays_accepted_in_other_words(
+    tmp_path: Path, section: str, figures: dict[str, Any], text: str
+) -> None:
+    run = gated(tmp_path, but(section, **figures))
+    write_json(run.folder(0) / "metrics.json", HEALTHY)
+    [finding] = check_judge(but(section, **figures), HEALTHY, GateSettings())
+    assert str(finding) != text
+    entry_of_before(run, finding.check, text)
+    check(Run(run.root))
+    assert len(Run(run.root).record.accepted) == 1  # not asked again, so not recorded again
+
+
+@pytest.mark.parametrize(
+    ("check_then", "text"),
+    [
+        ("ties", "instructions whose candidates tie: 91.0%, above 80.0% (gate.max_tie_rate): means"),
+        ("ties", "instructions whose candidates tie: 190.0%, above 80.0% (gate.max_tie_rate): means"),
+        ("pairs", "instructions that gave a pair: 90.0%, below 95.0% (gate.min_usable_pairs): means"),
+    ],
+)
+def test_another_figure_was_not_accepted_by_an_earlier_version(tmp_path: Path, check_then: str, text: str) -> None:
+    run = gated(tmp_path, but("aift", tie_rate=0.9))
+    entry_of_before(run, check_then, text)
+    with pytest.raises(StageError):
+        check(Run(run.root))
+
+
+def test_another_limit_or_other_words_do_not_ask_again_and_another_canary_does(tmp_path: Path) -> None:
+    seen = but("canaries", passed={"score": 4.0}) | {"aift": HEALTHY["aift"] | {"tie_rate": 0.9}}
+    run = gated(tmp_path, seen)
+    check(run, accept=True)
+    [entry] = Run(run.root).record.accepted
+    assert entry["figures"] == [["ties", "", 0.9], ["canaries", "score", 4.0]]
+    config = run.root / "config.toml"
+    config.write_text(config.read_text().replace("max_tie_rate = 0.8", "max_tie_rate = 0.7"))
+    run.record.accepted[0]["findings"] = ["in other words"] * 2
+    run.save()
+    check(Run(run.root))
+    write_json(run.folder(1) / "metrics.json", seen | {"canaries": HEALTHY["canaries"] | {"passed": {"empty": 4.0}}})
+    with pytest.raises(StageError):
+        check(Run(run.root))
+
+
 def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unmeasured(HEALTHY) == []
     assert unmeasured(but("judge", pairwise_accuracy=None)) == ["pairwise accuracy against people"]
@@ -212,7 +284,7 @@ def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     run = gated(tmp_path, but("aift", sample_agreement=None))  # K = 1
     check(run)
     assert "not measured, so not checked: agreement of an answer's judgements" in capsys.readouterr().err
-    assert len(read_json(run.folder(1) / "metrics.json")["gate"]["unmeasured"]) == 1
+    assert len(read_json(run.folder(1) / "gate.json")["unmeasured"]) == 1
 
 
 def test_a_waived_finding_does_not_stop_the_run_and_stays_visible(
@@ -221,7 +293,7 @@ def test_a_waived_finding_does_not_stop_the_run_and_stays_visible(
     run = gated(tmp_path, but("aift", tie_rate=0.9), 'waive = ["ties"]')
     check(run)
     assert "[waived]" in capsys.readouterr().err
-    assert read_json(run.folder(1) / "metrics.json")["gate"]["findings"][0]["waived"]
+    assert read_json(run.folder(1) / "gate.json")["findings"][0]["waived"]
 
 
 def test_before_a_model_that_is_trained_already_there_is_no_gate(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from srlm.judge.agreement import accuracy_change
 from srlm.loop.promote import best_so_far, check_promotion
 from srlm.records import JudgeEval, Judgement
 from srlm.report.data import run_data
+from srlm.run.folder import Run
 from srlm.settings import PromoteSettings
 from srlm.store import read_json, write_json
 from tests.helpers.run_folder import finished_run
@@ -129,8 +130,15 @@ def test_the_change_of_accuracy_is_taken_on_pairs_that_both_scored() -> None:
     assert accuracy_change(now, now)["interval"] == [0.0, 0.0]
 
 
+def without_a_grader(run: Run) -> Run:
+    for t in run.measured:
+        path = run.folder(t) / "metrics.json"
+        write_json(path, {name: found for name, found in read_json(path).items() if name != "truth"})
+    return run
+
+
 def test_the_loop_warns_and_strict_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = finished_run(tmp_path / "r")
+    run = without_a_grader(finished_run(tmp_path / "r"))
     Iteration(run, 2, 0).check_promotion(2)
     assert "M2, promotion: win rate against M1 (promote.min_win_rate), not known" in capsys.readouterr().err
     with pytest.raises(StageError, match="M2 is not promoted"):
@@ -138,25 +146,13 @@ def test_the_loop_warns_and_strict_stops(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_inspect_says_which_model_is_best_and_why(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "r")
+    run = without_a_grader(finished_run(tmp_path / "r"))
     assert run_data(run)["best"]["model"] == "M1"
     path = run.folder(2) / "metrics.json"
-    write_json(path, read_json(path) | {key: figures(2)[key] for key in ("judge", "answers", "canaries", "versus")})
+    write_json(path, read_json(path) | {key: figures(2)[key] for key in ("judge", "answers", "canaries")})
+    write_json(run.folder(2) / "versus.json", figures(2)["versus"])
     first = run.folder(1) / "metrics.json"
     write_json(first, read_json(first) | {"answers": figures(1)["answers"]})
     best = run_data(run)["best"]
     assert best["model"] == "M2"
     assert best["why"].startswith("win rate against M1: 57.0%, 95% from 52.0% to 62.0%")
-
-
-def test_figures_made_anew_hold_the_change_of_truth_and_keep_what_the_health_gate_said(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "r")
-    path = run.folder(1) / "metrics.json"
-    write_json(path, read_json(path) | {"gate": {"accepted": True}})
-    Iteration(run, 2, 0).measure_again()
-    again, last = (read_json(run.folder(t) / "metrics.json") for t in (1, 2))
-    assert again["gate"] == {"accepted": True}
-    assert "gate" not in last
-    scores = [read_json(run.folder(t) / "metrics.json")["answers"]["truth_score"] for t in (0, 1, 2)]
-    assert last["truth"]["against"]["M1"]["score"] == pytest.approx(scores[2] - scores[1])
-    assert last["truth"]["against"]["M0"]["score"] == pytest.approx(scores[2] - scores[0])

@@ -12,6 +12,7 @@ from srlm.errors import UserError
 from srlm.loop.stages import stages
 from srlm.report import inspect_run
 from srlm.run.folder import Run
+from srlm.store import write_json
 from tests.helpers.run_folder import HOSTILE, bare_run, eval_answers, finished_run
 
 Capture = pytest.CaptureFixture[str]
@@ -40,8 +41,8 @@ class TestOverview:
         assert row_of(text, "ground truth: fully correct") == ["50.0%", "50.0%", "50.0%"]
         assert row_of(text, "self-score") == ["3.00", "3.00", "3.00"]
         assert row_of(text, "judge: pairwise accuracy") == ["50.0%", "100.0%", "100.0%"]
-        assert row_of(text, "AIFT: instructions kept / asked") == ["-", "2 / 3", "-"]
-        assert row_of(text, "AIFT: preference pairs") == ["-", "1", "-"]
+        assert row_of(text, "AIFT instructions kept/asked") == ["-", "2 / 3", "-"]
+        assert row_of(text, "AIFT preference pairs") == ["-", "1", "-"]
         assert row_of(text, "training (s)") == ["-", "11", "12"]
         assert "unfinished" not in text
 
@@ -51,6 +52,7 @@ class TestOverview:
             path = run.folder(t) / "metrics.json"
             found = json.loads(path.read_text())
             found["answers"] = {k: v for k, v in found["answers"].items() if not k.startswith("truth")}
+            found.pop("truth", None)
             path.write_text(json.dumps(found))
         assert "ground truth" not in shown(run, capsys)
 
@@ -83,9 +85,8 @@ def test_a_model_beside_the_earlier_ones(tmp_path: Path, capsys: Capture) -> Non
     path = run.folder(2) / "metrics.json"
     won = {"win_rate": 0.5, "interval": [0.25, 0.75], "controlled": 0.4, "controlled_interval": None}
     truth = {"M0": {"score": 1.0, "interval": [0.5, 1.5]}, "M1": {"score": -0.25, "interval": None}}
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"versus": {"against": {"M1": won}}, "truth": {"against": truth}})
-    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truth": {"against": truth}}))
+    write_json(run.folder(2) / "versus.json", {"against": {"M1": won}})
     text = shown(run, capsys, "M2").partition("Its answers against those of")[2]
     assert row_of(text, "M0") == ["-", "-", "-", "-", "+1.00", "+0.50 to +1.50"]
     assert row_of(text, "M1") == ["50.0%", "25.0% to 75.0%", "40.0%", "-", "-0.25", "-"]
@@ -98,10 +99,9 @@ class TestGate:
         path = run.folder(1) / "metrics.json"
         canaries = {"median": 4.0, "scores": {"empty": 0.25, "score": 4.5}, "passed": {"score": 4.5}}
         path.write_text(
-            json.dumps(
-                json.loads(path.read_text()) | {"canaries": canaries, "aift": {"score_entropy": 1.25}, "gate": gate}
-            )
+            json.dumps(json.loads(path.read_text()) | {"canaries": canaries, "aift": {"score_entropy": 1.25}})
         )
+        write_json(run.folder(1) / "gate.json", gate)
         return shown(run, capsys, model)
 
     FOUND = {"check": "ties", "saw": "ties: 90%", "limit": "gate.max_tie_rate", "means": "no use", "waived": True}
@@ -109,11 +109,12 @@ class TestGate:
     def test_overview(self, tmp_path: Path, capsys: Capture) -> None:
         text = self.shown(tmp_path, capsys, None, accepted=False, findings=[self.FOUND])
         assert row_of(text, "health gate") == ["-", "ties (waived)", "-"]
-        assert row_of(text, "canaries that pass as answers") == ["-", "1 of 2", "-"]
+        assert row_of(text, "canaries that pass as answers") == ["0 of 1", "1 of 2", "0 of 1"]
         other = self.shown(tmp_path / "b", capsys, None, accepted=False, findings=[])
         assert row_of(other, "health gate") == ["-", "passed", "-"]
         part = self.shown(tmp_path / "d", capsys, None, accepted=False, findings=[], unmeasured=["canaries"])
-        assert row_of(part, "health gate") == ["-", "passed (1 not measured)", "-"]
+        assert row_of(part, "health gate") == ["-", "passed", "-"]
+        assert row_of(part, "not measured, not checked") == ["-", "1", "-"]
         third = self.shown(tmp_path / "c", capsys, None, accepted=True, findings=[self.FOUND | {"waived": False}])
         assert row_of(third, "health gate") == ["-", "ties (accepted)", "-"]
 
@@ -222,3 +223,17 @@ class TestProgress:
 
 def test_plain_output_is_wide_enough_for_tables() -> None:
     assert out().is_terminal or out().width >= 200
+
+
+def test_the_overview_of_four_models_fits_100_columns(tmp_path: Path, capsys: Capture) -> None:
+    run = finished_run(tmp_path)
+    run.begin(stages(run, 3)[-2])
+    met = {"win_rate": 0.5712, "interval": [0.5212, 1.0]}
+    found = [TestGate.FOUND, TestGate.FOUND | {"check": "agreement", "waived": False}]
+    for t in (1, 2):
+        write_json(run.folder(t) / "versus.json", {"against": {f"M{t - 1}": met}})
+        write_json(run.folder(t) / "gate.json", {"accepted": True, "findings": found, "unmeasured": ["canaries"]})
+    text = shown(run, capsys)
+    table = text.partition("\n")[2].partition("Best so far")[0]
+    assert max(map(len, table.splitlines())) <= 100
+    assert row_of(table, "win rate over the one before") == ["-", "57.1%", "57.1%", "-"]

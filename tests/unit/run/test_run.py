@@ -1,17 +1,19 @@
 """The run folder: what is owed, what is stale, what is kept aside, who holds the lock."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from srlm.config import MOVED
 from srlm.errors import UserError
 from srlm.loop.plan import check_plan, make_plan
 from srlm.loop.redo import set_aside
 from srlm.loop.stages import stages
 from srlm.run.folder import Run, find_run
 from srlm.run.stages import opponents
-from srlm.settings import EvalSettings, PairSettings
+from srlm.settings import PairSettings, VersusSettings
 from tests.helpers.run_folder import bare_run, finished_run
 
 
@@ -47,7 +49,7 @@ def test_trainings_by_one_step_take_about_the_same_time(tmp_path: Path) -> None:
 
 
 def test_head_to_head_is_a_stage_of_each_trained_model(tmp_path: Path) -> None:
-    run = with_settings(bare_run(tmp_path / "r"), eval=EvalSettings(head_to_head=True, mode="pairwise"))
+    run = with_settings(bare_run(tmp_path / "r"), versus=VersusSettings(in_loop=True, mode="pairwise"))
     found = {stage.name: stage for stage in stages(run, 3)}
     assert [name for name in found if name.endswith("versus")] == ["M1/versus", "M2/versus", "M3/versus"]
     assert found["M3/versus"].inputs == ("M1/eval", "M2/eval", "M3/eval", "M1/train", "prompts/versus")
@@ -217,6 +219,45 @@ def test_settings_that_a_run_never_knew_count_as_their_defaults(tmp_path: Path) 
     run = change(run, 'mode = "sampled"', 'mode = "expected"')
     with pytest.raises(UserError, match=r'judge.mode was "sampled", is "expected"'):
         check_plan(run, 3)
+
+
+def test_a_run_with_keys_of_an_earlier_version_goes_on_with_nothing_stale(tmp_path: Path) -> None:
+    """Its config.toml and the settings in run.json call them otherwise; what was recorded of changes stays as it is."""
+    root = tmp_path / "r"
+    run = change(finished_run(root), "in_loop = false", "in_loop = true")
+    run.accept_changes()
+    for stage in stages(run, 2):
+        if stage.part == "versus":
+            (root / stage.outputs[0]).write_text("{}")
+            run.begin(stage)
+            run.end(stage, "done", 1.0, {})
+    old = json.loads((root / "run.json").read_text())
+    before = {name: stage["digest"] for name, stage in old["stages"].items()}
+    names = {new: key for key, new in MOVED.items()}
+    for holder in (old, *old["stages"].values()):
+        holder["settings"] = {names.get(key, key): value for key, value in holder["settings"].items()}
+    old["changes"] = [{"time": "then", "key": "eval.mode", "was": "scored", "is": "pairwise"}]
+    (root / "run.json").write_text(json.dumps(old))
+    assert "eval.judge_endpoint" in old["stages"]["M2/versus"]["settings"]
+    text, versus = (root / "config.toml").read_text().split("[versus]\n")
+    versus, rest = versus.split("[gate]\n")
+    for new, key in names.items():
+        versus = versus.replace(f"\n{new.split('.')[1]} =", f"\n{key.split('.')[1]} =")
+    text = text.replace("[eval]\n", f"[eval]\n{versus}")
+    (root / "config.toml").write_text(f"{text}[gate]\n{rest}")
+    assert "head_to_head = true" in text
+
+    run = Run(root)
+    assert run.config.versus.in_loop
+    assert len(states(run, 2)) == 9
+    assert set(states(run, 2).values()) == {"done"}
+    assert check_plan(run, 3) == []
+    assert {name: stage.digest for name, stage in run.record.stages.items()} == before
+    run.save()
+    assert json.loads((root / "run.json").read_text())["changes"] == old["changes"]
+    run = change(run, "tie_margin = 0.0", "tie_margin = 0.5")
+    with pytest.raises(UserError, match=r"M1/versus .*versus\.tie_margin was 0\.0, is 0\.5"):
+        check_plan(run, 2)
 
 
 def test_the_pairwise_rubric_is_an_input_of_judging_in_mode_pairwise_only(tmp_path: Path) -> None:
