@@ -72,7 +72,7 @@ def make_run(root: Path, rollouts: int, candidates: int, judgements: int) -> Run
 
 def _write_stage(run: Run, name: str, source: random.Random, size: tuple[int, int, int]) -> None:
     t, part = int(name[1]), name.partition("/")[2]
-    folder, aift = run.folder(t), run.aift(t)
+    folder, aift = run.at(t).folder, run.at(t).aift
     if part == "train":
         (folder / "model").mkdir(parents=True)
         write_rows(

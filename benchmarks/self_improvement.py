@@ -87,7 +87,7 @@ def report(runs: list[Run]) -> None:
 
 def figure(run: Run, t: int, path: tuple[str, str]) -> float:
     """One figure of M_t/metrics.json."""
-    metrics: Any = json.loads((run.folder(t) / "metrics.json").read_text())
+    metrics: Any = json.loads((run.at(t).metrics).read_text())
     return float(metrics[path[0]][path[1]])
 
 
@@ -128,7 +128,7 @@ def points(rows: list[JudgeEval]) -> dict[str, tuple[float, int]]:
 
 def judged(run: Run, t: int) -> list[JudgeEval]:
     """The judge's rows of M_t's evaluation."""
-    return [row for row in read_rows(run.folder(t) / "eval.jsonl", EvalRow) if row.kind == "judge"]
+    return [row for row in read_rows(run.at(t).eval, EvalRow) if row.kind == "judge"]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from srlm.measure.metrics import instruction_counts
 from srlm.measure.versus.compare import compare_run, say_result
 from srlm.records import EvalRow, Instruction, PreferencePair, RatedRow, Rollout
 from srlm.run.folder import Run
-from srlm.run.stages import BASELINE
+from srlm.run.paths import BASELINE
 from srlm.seed.select import RULE, select, shortage
 from srlm.store import read_rows, write_json, write_rows
 from srlm.train.steps import SFT, step_of
@@ -102,7 +102,7 @@ class Iteration(Phases):
         judge, choose = self.stages[f"{BASELINE}/judge"], self.stages[f"{BASELINE}/eft"]
         if not self.done(judge):
             with self.recorded(judge) as info:
-                model = str(self.run.baseline / "model") if train else self.run.model(0)
+                model = str(self.run.baseline.weights) if train else self.run.model(0)
                 info |= self.generate_child(0, model, ["judge"])
         if not self.done(choose):
             with self.recorded(choose) as info:
@@ -111,13 +111,13 @@ class Iteration(Phases):
     def select_eft(self, info: dict[str, Any]) -> None:
         """Write EFT and what was dropped, note rule and counts. Raises StageError where too little is left."""
         run, settings = self.run, self.run.config.baseline
-        judged: Iterator[Any] = read_rows(run.baseline / "judgements.jsonl", EvalRow)
+        judged: Iterator[Any] = read_rows(run.baseline.judgements, EvalRow)
         made = select(read_rows(run.seed("ranked"), RatedRow), judged, settings, run.config.run.seed)
         info |= {"rule": RULE} | made.counts
-        write_rows(run.baseline / "dropped.jsonl", made.dropped)
+        write_rows(run.baseline.dropped, made.dropped)
         if problem := shortage(made.counts, settings):
-            raise StageError(f"{problem} (settings: {run.root}/config.toml; then run the same command again)")
-        write_rows(run.baseline / "eft.jsonl", made.eft)
+            raise StageError(f"{problem} (settings: {run.paths.config}; then run the same command again)")
+        write_rows(run.baseline.eft, made.eft)
         kept, responses = made.counts["kept"], made.counts["responses"]
         say(f"EFT: {kept} of {responses} ranked responses, each with a judgement that agrees with people")
 
@@ -149,7 +149,7 @@ class Iteration(Phases):
 
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""
-        settings, path = self.run.config.instructions, self.run.aift(t) / "instructions.jsonl"
+        settings, path = self.run.config.instructions, self.run.at(t).instructions
         if settings.source == "model":
             self.generate_child(t, settings.path, ["instructions"])
         elif settings.source == "file" and not path.exists():
@@ -157,7 +157,7 @@ class Iteration(Phases):
 
     def count_instructions(self, t: int) -> dict[str, Any]:
         """How many instructions were asked for, kept, and dropped by reason; says so when they are too few."""
-        rows = read_rows(self.run.aift(t) / "instructions.jsonl", Instruction)
+        rows = read_rows(self.run.at(t).instructions, Instruction)
         counts, wanted = instruction_counts(rows), self.run.config.instructions.count
         if counts["kept"] < wanted:
             kept, asked, dropped = counts["kept"], counts["asked"], counts["dropped"]
@@ -199,14 +199,14 @@ class Iteration(Phases):
         if self.done(stage):
             return
         with self.recorded(stage) as info:
-            folder, settings = self.run.aift(t), self.run.config.pairs.at(t)
-            rollouts = list(read_rows(folder / "rollouts.jsonl", Rollout))
+            paths, settings = self.run.at(t), self.run.config.pairs.at(t)
+            rollouts = list(read_rows(paths.rollouts, Rollout))
             past, taus = past_answers(self.run, t), rank_agreements(self.run, t, rollouts)
             made = make_pairs(rollouts, settings, past, taus)
             pairs = [pair for _, pair in made if isinstance(pair, PreferencePair)]
             dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
-            write_rows(folder / "dropped.jsonl", dropped)
-            write_rows(folder / "pairs.jsonl", pairs)
+            write_rows(paths.dropped, dropped)
+            write_rows(paths.pairs, pairs)
             write_figures(self.run, t)
             info |= {"pairs": len(pairs), "dropped": dict(Counter(row["reason"] for row in dropped))}
             info |= {"rho": settings.rho, "anchored": sum(pair.rejected_from is not None for pair in pairs)}
@@ -237,7 +237,7 @@ class Iteration(Phases):
         accepted = bool(stopping) and accepts(run, t, stopping, self.accept_judge)
         unseen = unmeasured(figures)
         verdict = {"accepted": accepted, "findings": [asdict(finding) for finding in findings], "unmeasured": unseen}
-        write_json(run.folder(t) / "gate.json", verdict)
+        write_json(run.at(t).gate, verdict)
         for finding in findings:
             say(f"M{t}, health gate: {finding}")
         if unseen:

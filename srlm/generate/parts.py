@@ -20,6 +20,7 @@ from srlm.judge.judge import make_judge
 from srlm.process.launch import Watch
 from srlm.records import CanaryRow, EvalRow, IFTRow, Instruction, PromptRow, RatedRow, Rollout
 from srlm.run.folder import Run
+from srlm.run.paths import AnswerPaths
 from srlm.settings import Config, JudgeSettings
 from srlm.store import Appender, read_rows, seed_of
 
@@ -203,7 +204,7 @@ def instruction_filter(run: Run, t: int) -> InstructionFilter:
 
 
 def _kept(run: Run, t: int) -> list[Instruction]:
-    rows: Iterable[Instruction] = read_rows(run.aift(t) / "instructions.jsonl", Instruction)
+    rows: Iterable[Instruction] = read_rows(run.at(t).instructions, Instruction)
     return [row for row in rows if row.dropped is None]
 
 
@@ -259,7 +260,7 @@ async def _judge_again(place: Place, source: Path, target: Path, engines: Engine
 
 async def answer_prompts(place: Place, engines: Engines) -> None:
     """One answer to each prompt of the folder's prompts.jsonl that has none yet; the seed is that of evaluations."""
-    rows = read_rows(_prompts(place), PromptRow)
+    rows = read_rows(_asked(place).prompts, PromptRow)
     seed = seed_of(place.run.config.run.seed, "eval")
     await _answer(place, rows, PARTS["answers"].rows(place), 1, seed, engines)
 
@@ -277,16 +278,12 @@ async def _answer(
         await work_on(_each(row for row in rows if row.id not in done), work, engines.slots, file)
 
 
-def _prompts(place: Place) -> Path:
+def _asked(place: Place) -> AnswerPaths:
     assert place.folder is not None
-    return place.folder / "prompts.jsonl"
+    return AnswerPaths(place.folder)
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
-
-
-def _in_aift(name: str) -> Callable[[Place], Path]:
-    return lambda place: place.run.aift(place.t) / name
 
 
 def _rolled_out(place: Place) -> int:
@@ -297,14 +294,14 @@ PARTS: dict[str, Part] = {
     "eval": Part(
         make=evaluate,
         label="M{t}: evaluation",
-        rows=lambda place: place.run.folder(place.t) / "eval.jsonl",
+        rows=lambda place: place.run.at(place.t).eval,
         count=_evaluated,
         tokens=_evaluation_tokens,
     ),
     "judge": Part(
         make=judge_ranked,
         label="baseline: judging what people ranked",
-        rows=lambda place: place.run.baseline / "judgements.jsonl",
+        rows=lambda place: place.run.baseline.judgements,
         count=lambda place: _lines(place.run.seed("ranked")),
         tokens=lambda run, lengths: _lines(run.seed("ranked")) * run.config.judge.samples * lengths.judgement,
         judges=True,
@@ -312,27 +309,27 @@ PARTS: dict[str, Part] = {
     "instructions": Part(
         make=write_instructions,
         label="M{t}: instructions",
-        rows=_in_aift("instructions.jsonl"),
+        rows=lambda place: place.run.at(place.t).instructions,
         count=_instructions_wanted,
     ),
     "aift": Part(
         make=make_aift,
         label="M{t}: AIFT(M{t}), instructions rolled out",
-        rows=_in_aift("rollouts.jsonl"),
+        rows=lambda place: place.run.at(place.t).rollouts,
         count=_instructions_wanted,
         tokens=_rollout_tokens(answers=True, judgements=True),
     ),
     "past": Part(
         make=answer_as_past,
         label="M{t}: an earlier model answers the same instructions",
-        rows=_in_aift("past.jsonl"),
+        rows=lambda place: place.run.at(place.t).past,
         count=_rolled_out,
         tokens=_rollout_tokens(answers=True, judgements=False),
     ),
     "judge_past": Part(
         make=judge_past,
         label="M{t}: judges the earlier model's answers",
-        rows=_in_aift("past_judged.jsonl"),
+        rows=lambda place: place.run.at(place.t).past_judged,
         count=_rolled_out,
         tokens=_rollout_tokens(answers=False, judgements=True),
         judges=True,
@@ -340,7 +337,7 @@ PARTS: dict[str, Part] = {
     "previous": Part(
         make=judge_as_previous,
         label="M{t}: the previous model judges its candidates",
-        rows=_in_aift("previous_judged.jsonl"),
+        rows=lambda place: place.run.at(place.t).previous_judged,
         count=_rolled_out,
         tokens=_rollout_tokens(answers=False, judgements=True),
         judges=True,
@@ -348,8 +345,8 @@ PARTS: dict[str, Part] = {
     "answers": Part(
         make=answer_prompts,
         label="answers to the prompts",
-        rows=lambda place: _prompts(place).with_name("answers.jsonl"),
-        count=lambda place: _lines(_prompts(place)),
+        rows=lambda place: _asked(place).answers,
+        count=lambda place: _lines(_asked(place).prompts),
     ),
 }
 

@@ -86,7 +86,7 @@ def _run(options: Options) -> Run | None:
 def _config(options: Options, run: Run | None) -> Config:
     """The run's settings, else the defaults; what was typed wins."""
     if run is not None:
-        values = load_config(run.root / "config.toml").model_dump()
+        values = load_config(run.paths.config).model_dump()
     else:
         values = {"recipe": "srlm judge", "model": {"path": options.model}, "judge": load_recipe("paper")["judge"]}
     values = apply_overrides(values, options.overrides)
@@ -98,7 +98,7 @@ def _rubric(options: Options, config: Config, run: Run | None) -> Path:
     """--rubric (a file, or the name of one that ships with srlm), else the run's, else the shipped one."""
     setting = config.judge.pairwise_rubric if config.judge.compares else config.judge.rubric
     if options.rubric is None:
-        return (run.root / "prompts" if run is not None else PROMPTS) / setting
+        return (run.paths.prompts if run is not None else PROMPTS) / setting
     named = Path(options.rubric).expanduser()
     shipped = PROMPTS / (named.name if named.suffix else f"{named.name}.txt")
     return shipped if not named.exists() and named.parent == Path() and shipped.exists() else named.resolve()

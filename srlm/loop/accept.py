@@ -15,7 +15,7 @@ from srlm.store import file_digest
 
 def accepts(run: Run, t: int, findings: Sequence[Finding], now_accepted: bool) -> bool:
     """Whether these findings about M_t's present pairs were accepted before, or are now, which is recorded."""
-    pairs = file_digest(run.aift(t) / "pairs.jsonl")
+    pairs = file_digest(run.at(t).pairs)
     entries = [entry for entry in run.record.accepted if entry["pairs"] == pairs]
     if any(all(_is_in(entry, finding) for finding in findings) for entry in entries):
         return True

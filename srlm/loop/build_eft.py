@@ -13,7 +13,7 @@ from srlm.errors import UserError
 from srlm.records import EFTRow, RatedRow
 from srlm.run.folder import Run
 from srlm.run.init import Sources, init_run
-from srlm.run.stages import BASELINE
+from srlm.run.paths import BASELINE, RunPaths
 from srlm.seed.rated import side_by_side
 from srlm.store import read_rows, write_rows
 
@@ -62,7 +62,7 @@ def finish(output: Output, run: Run) -> None:
 
 
 def _finished(work: Path) -> bool:
-    record = Run(work).record.stages.get(f"{BASELINE}/eft") if (work / "run.json").is_file() else None
+    record = Run(work).record.stages.get(f"{BASELINE}/eft") if RunPaths(work).record.is_file() else None
     return record is not None and record.status == "done"
 
 

@@ -10,7 +10,7 @@ def past_answers(run: Run, t: int) -> dict[str, Rollout]:
     """An earlier model's answers to M_t's instructions, judged by M_t, by id (`pairs.anchor`); {} where it is off."""
     if run.config.pairs.anchor in ("off", f"M{t}"):
         return {}
-    return {row.id: row for row in read_rows(run.aift(t) / "past_judged.jsonl", Rollout)}
+    return {row.id: row for row in read_rows(run.at(t).past_judged, Rollout)}
 
 
 def rank_agreements(run: Run, t: int, rollouts: list[Rollout]) -> dict[str, float]:
@@ -18,11 +18,11 @@ def rank_agreements(run: Run, t: int, rollouts: list[Rollout]) -> dict[str, floa
 
     Written to consistency.json, with CREAM's C over all of them.
     """
-    settings, folder = run.config.pairs, run.aift(t)
+    settings, paths = run.config.pairs, run.at(t)
     if settings.consistency == "off":
         return {}
-    previous = {row.id: row for row in read_rows(folder / "previous_judged.jsonl", Rollout)}
+    previous = {row.id: row for row in read_rows(paths.previous_judged, Rollout)}
     found = {row.id: rank_agreement(row, previous[row.id], settings) for row in rollouts if row.id in previous}
     taus = {row_id: tau for row_id, tau in sorted(found.items()) if tau is not None}
-    write_json(folder / "consistency.json", {"consistency": consistency(list(taus.values())), "tau": taus})
+    write_json(paths.consistency, {"consistency": consistency(list(taus.values())), "tau": taus})
     return taus

@@ -15,7 +15,8 @@ from srlm.generate.parts import Place, engines_of, watches
 from srlm.loop.stages import stages
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run, Status
-from srlm.run.stages import BASELINE, Stage, model_number
+from srlm.run.paths import BASELINE
+from srlm.run.stages import Stage, model_number
 from srlm.train.job import TrainJob
 from srlm.train.steps import TrainingStep
 
@@ -29,15 +30,15 @@ class Phases:
 
     def train_child(self, name: str, step: TrainingStep) -> None:
         """Train a model ("M2" from M1; "baseline", like M1, from M0) by the step, in a child process."""
-        run, folder, start = self.run, self.run.root / name, max(model_number(name) - 1, 0)
+        run, paths, start = self.run, self.run.paths.trained(name), max(model_number(name) - 1, 0)
         job = TrainJob(
             algorithm=step.name,
             model=run.model(start),
             revision=None if start else run.config.model.revision,
             rows=step.rows(run, name),
-            out=folder / "model",
-            checkpoints=folder / "checkpoints",
-            log=folder / "train.jsonl",
+            out=paths.weights,
+            checkpoints=paths.checkpoints,
+            log=paths.train_log,
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
             train=run.config.train,

@@ -102,7 +102,7 @@ def _tokens(run: Run, stage: Stage, lengths: Lengths) -> int:
 def _mean_lengths(run: Run) -> Lengths | None:
     """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
     for t in reversed(run.begun):
-        rows = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+        rows = read_rows(run.at(t).eval, EvalRow)
         rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
         candidates = [candidate for rollout in rollouts for candidate in rollout.candidates]
         judgements = [judgement for candidate in candidates for judgement in candidate.judgements]

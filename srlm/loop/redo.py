@@ -37,15 +37,16 @@ def set_aside(run: Run, target: str) -> Path:
     """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages."""
     gone = made_from(run, target)
     names = {stage.name for stage in gone}
-    aside = run.root / "set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
+    aside = run.paths.set_aside / time.strftime("%Y-%m-%dT%H-%M-%S")
     aside.mkdir(parents=True)
     kept = {key: run.record.stages.pop(key).model_dump() for key in list(run.record.stages) if key in names}
     write_json(aside / "stages.json", kept)
     for stage in gone:
         for path in stage.outputs:
-            if (run.root / path).exists():
-                (aside / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(run.root / path, aside / path)
+            if path.exists():
+                kept_at = aside / path.relative_to(run.root)
+                kept_at.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, kept_at)
     # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
     run.save()
     return aside

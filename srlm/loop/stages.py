@@ -1,7 +1,8 @@
 """The stages of a run: what is done once each, in which order, from which settings and inputs to which files."""
 
 from srlm.run.folder import Run
-from srlm.run.stages import BASELINE, JUDGED, SAMPLED, Stage, opponents
+from srlm.run.paths import BASELINE
+from srlm.run.stages import JUDGED, SAMPLED, Stage, opponents
 from srlm.train.steps import SFT, TrainingStep, step_of
 
 MEASURED = ("eval.grader", "eval.candidates", "eval.canaries")  # of [eval], what a model's own evaluation reads
@@ -18,36 +19,40 @@ def stages(run: Run, n: int) -> list[Stage]:
         if t:
             result.append(_train(run, f"M{t}", step_of(t)))
         made = (f"M{t}/train",) if t else ()
-        files = (f"M{t}/eval.jsonl", f"M{t}/metrics.json")
-        result.append(Stage(f"M{t}/eval", (*JUDGED, *SAMPLED, *MEASURED), (*made, *HELD_OUT), files))
+        paths = run.at(t)
+        result.append(
+            Stage(f"M{t}/eval", (*JUDGED, *SAMPLED, *MEASURED), (*made, *HELD_OUT), (paths.eval, paths.metrics))
+        )
         if t and versus.in_loop:
-            result.append(_versus(t, opponents(t, pairwise=versus.mode == "pairwise")))
+            result.append(_versus(run, t, opponents(t, pairwise=versus.mode == "pairwise")))
         if 0 < t < n:
             aift = (*made, "seed/ift", *HELD_OUT, "prompts/instruction", "instructions/source")
-            rows = (f"M{t}/aift/instructions.jsonl", f"M{t}/aift/rollouts.jsonl")
-            result.append(Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, rows))
+            result.append(
+                Stage(f"M{t}/aift", (*JUDGED, "rollout", "instructions"), aift, (paths.instructions, paths.rollouts))
+            )
             result += step_of(t + 1).stages(run, t)
     return result
 
 
 def _train(run: Run, model: str, step: TrainingStep) -> Stage:
-    files = tuple(f"{model}/{name}" for name in ("model", "checkpoints", "train.jsonl", "train_rows.jsonl"))
+    paths = run.paths.trained(model)
+    files = (paths.weights, paths.checkpoints, paths.train_log, paths.train_rows)
     settings = ("run", "model", "train", step.name)
     return Stage(f"{model}/train", settings, step.inputs(run, model), files, step=step.name)
 
 
-def _versus(t: int, others: list[int]) -> Stage:
+def _versus(run: Run, t: int, others: list[int]) -> Stage:
     """M_t head to head with `others`: made from the answers in their evaluations, and by the judge of [versus]."""
     settings = (*JUDGED, "versus.judge", "versus.endpoint", "versus.mode", "versus.tie_margin")
     inputs = (*(f"M{k}/eval" for k in (*others, t)), "M1/train", "prompts/versus")
-    return Stage(f"M{t}/versus", settings, inputs, (f"M{t}/versus.json",))
+    return Stage(f"M{t}/versus", settings, inputs, (run.at(t).versus,))
 
 
 def _baseline(run: Run) -> list[Stage]:
     """The stages that build EFT: SFT of M0 on IFT alone (if asked for), judging, choosing what agrees with people."""
     train = [_train(run, BASELINE, SFT)] if run.config.baseline.train else []
     judged = ("seed/ranked", "prompts/judge", *(stage.name for stage in train))
-    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (f"{BASELINE}/judgements.jsonl",))
+    judge = Stage(f"{BASELINE}/judge", (*JUDGED, "baseline.train"), judged, (run.baseline.judgements,))
     chosen = ("run", "baseline.max_share", "baseline.min_rows")
-    files = (f"{BASELINE}/eft.jsonl", f"{BASELINE}/dropped.jsonl")
+    files = (run.baseline.eft, run.baseline.dropped)
     return [*train, judge, Stage(f"{BASELINE}/eft", chosen, (judge.name,), files)]

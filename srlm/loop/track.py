@@ -23,8 +23,6 @@ from srlm.run.folder import Run
 from srlm.store import digest, read_json, write_json
 from srlm.train.trackers import PROJECT, SECONDS, fit, plain
 
-FOLDER = "tensorboard"  # in the run folder; each training has one of its own beside its log
-
 Points = dict[str, dict[str, float]]
 """Number of a model -> name of a figure -> its value."""
 
@@ -107,7 +105,7 @@ def _points(run: Run) -> Points:
 
 
 def _record(run: Run, tracker: str) -> Path:
-    return run.root / "trackers" / f"{tracker}.json"
+    return run.paths.trackers / f"{tracker}.json"
 
 
 # --- the trackers ----------------------------------------------------------------------------------------------------
@@ -118,7 +116,7 @@ def _write_tensorboard(run: Run) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter  # needs neither torch nor TensorFlow
 
-    folder = run.root / FOLDER
+    folder = run.paths.tensorboard  # each training has one of its own beside its log
     for old in folder.glob("events.*"):
         old.unlink()
     writer = EventFileWriter(str(folder))

@@ -10,7 +10,6 @@ judge or a decision lies in files of its own:
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from srlm.console import say
@@ -26,6 +25,7 @@ from srlm.measure.metrics import (
 )
 from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, Rollout
 from srlm.run.folder import Run
+from srlm.run.paths import ModelPaths
 from srlm.store import read_json, read_rows, write_json
 
 T = TypeVar("T")
@@ -37,11 +37,12 @@ NAMED = 8  # new or changed figures that `srlm measure` names of each model
 
 def read_figures(run: Run, t: int) -> dict[str, Any]:
     """M_t's figures, with "gate" and "versus" beside them where there are such. Raises UserError for no figures."""
-    folder = run.folder(t)
-    if not (folder / "metrics.json").exists():
+    paths = run.at(t)
+    if not paths.metrics.exists():
         raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
-    figures = read_json(folder / "metrics.json")  # of an earlier version, with the verdict of the gate in it
-    figures |= {name: read_json(path) for name in ("gate", "versus") if (path := folder / f"{name}.json").exists()}
+    figures = read_json(paths.metrics)  # of an earlier version, with the verdict of the gate in it
+    beside = {"gate": paths.gate, "versus": paths.versus}
+    figures |= {name: read_json(path) for name, path in beside.items() if path.exists()}
     return {name: found for name, found in figures.items() if name != "version"}
 
 
@@ -78,14 +79,14 @@ def outdated(run: Run) -> list[int]:
 
 
 def _version(run: Run, t: int) -> int:
-    version: int = read_json(run.folder(t) / "metrics.json").get("version", 0)
+    version: int = read_json(run.at(t).metrics).get("version", 0)
     return version
 
 
 def _rows_are_there(run: Run, t: int) -> bool:
     """Whether nobody has removed rows, to save room: figures would be computed of what is left."""
-    paired, rollouts = (run.aift(t) / f"{name}.jsonl" for name in ("pairs", "rollouts"))
-    return (run.folder(t) / "eval.jsonl").exists() and (rollouts.exists() or not paired.exists())
+    paths = run.at(t)
+    return paths.eval.exists() and (paths.rollouts.exists() or not paths.pairs.exists())
 
 
 # --- write -----------------------------------------------------------------------------------------------------------
@@ -93,8 +94,8 @@ def _rows_are_there(run: Run, t: int) -> bool:
 
 def write_figures(run: Run, t: int) -> dict[str, Any]:
     """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
-    folder, pairs = run.folder(t), run.config.pairs
-    rows = _rows(folder)
+    paths, pairs = run.at(t), run.config.pairs
+    rows = _rows(paths)
     answers, judged = _of(AnswerEval, rows), _of(JudgeEval, rows)
     figures: dict[str, Any] = {
         "version": FIGURES,
@@ -104,17 +105,17 @@ def write_figures(run: Run, t: int) -> dict[str, Any]:
         "answers": answer_metrics(answers, pairs.at(t)),
     }
     for k in range(t):
-        if before := _rows(run.folder(k)):
+        if before := _rows(run.at(k)):
             if k == t - 1:
                 figures["judge"]["change"] = accuracy_change(judged, _of(JudgeEval, before))
             if change := truth_change(answers, _of(AnswerEval, before)):
                 figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
     if canaries := _of(CanaryEval, rows):
         figures["canaries"] = canary_metrics(canaries, answers)
-    if (run.aift(t) / "pairs.jsonl").exists():
-        figures["aift"] = _aift_figures(run.aift(t))
+    if paths.pairs.exists():
+        figures["aift"] = _aift_figures(paths)
     keep_verdict(run, t)
-    write_json(folder / "metrics.json", figures)
+    write_json(paths.metrics, figures)
     return figures
 
 
@@ -127,7 +128,7 @@ def measure_again(run: Run, numbers: Iterable[int]) -> None:
 
 def keep_verdict(run: Run, t: int) -> None:
     """Give the verdict of the gate, which an earlier version wrote into metrics.json, a file of its own."""
-    path, verdict = (run.folder(t) / name for name in ("metrics.json", "gate.json"))
+    path, verdict = run.at(t).metrics, run.at(t).gate
     figures = read_json(path) if path.exists() else {}
     if "gate" in figures:
         if not verdict.exists():
@@ -135,21 +136,21 @@ def keep_verdict(run: Run, t: int) -> None:
         write_json(path, {name: found for name, found in figures.items() if name != "gate"})
 
 
-def _rows(folder: Path) -> list[Any]:
-    return list(read_rows(folder / "eval.jsonl", EvalRow))
+def _rows(paths: ModelPaths) -> list[Any]:
+    return list(read_rows(paths.eval, EvalRow))
 
 
 def _of(kind: type[T], rows: Iterable[Any]) -> list[T]:
     return [row for row in rows if isinstance(row, kind)]
 
 
-def _aift_figures(folder: Path) -> dict[str, Any]:
+def _aift_figures(paths: ModelPaths) -> dict[str, Any]:
     """How the model judged its candidates, and what pairs came of it: what the health gate looks at."""
-    judging = judging_metrics(list(read_rows(folder / "rollouts.jsonl", Rollout)))
-    pairs = list(read_rows(folder / "pairs.jsonl", PreferencePair))
-    counts = pair_counts(pairs, read_rows(folder / "dropped.jsonl", dict[str, str]))
-    agreed = folder / "consistency.json"
-    return judging | counts | ({"consistency": read_json(agreed)["consistency"]} if agreed.exists() else {})
+    judging = judging_metrics(list(read_rows(paths.rollouts, Rollout)))
+    pairs = list(read_rows(paths.pairs, PreferencePair))
+    counts = pair_counts(pairs, read_rows(paths.dropped, dict[str, str]))
+    agreed = {"consistency": read_json(paths.consistency)["consistency"]} if paths.consistency.exists() else {}
+    return judging | counts | agreed
 
 
 # --- srlm measure ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from srlm.measure.metrics import instruction_counts
 from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
 from srlm.report.survey import course, survey
 from srlm.run.folder import Run
-from srlm.run.stages import BASELINE
+from srlm.run.paths import BASELINE
 from srlm.store import read_rows
 
 EXAMPLES = 3  # of each kind: enough to see what a model is like, short enough to read
@@ -98,7 +98,7 @@ def baseline(run: Run) -> dict[str, Any] | None:
     return {
         "stages": _stages(run, BASELINE),
         "ranked": _count_lines(run.seed("ranked")),
-        "judged": _count_lines(run.baseline / "judgements.jsonl"),
+        "judged": _count_lines(run.baseline.judgements),
         "eft": record.info if record else None,
     }
 
@@ -136,7 +136,7 @@ def _stages(run: Run, model: str) -> dict[str, dict[str, Any]]:
 
 
 def _row_files(run: Run, t: int) -> dict[str, Path]:
-    return {"eval": run.folder(t) / "eval.jsonl", "rollouts": run.aift(t) / "rollouts.jsonl"}
+    return {"eval": run.at(t).eval, "rollouts": run.at(t).rollouts}
 
 
 def _count_lines(path: Path) -> int:
@@ -148,7 +148,7 @@ def _count_lines(path: Path) -> int:
 
 def _aift(run: Run, t: int, figures: dict[str, Any]) -> dict[str, Any] | None:
     """What M_t made to train M_{t+1}; None before it began, `pairs` None before they were made."""
-    made = run.aift(t) / "instructions.jsonl"
+    made = run.at(t).instructions
     if not made.exists():
         return None
     return {
@@ -161,7 +161,7 @@ def _aift(run: Run, t: int, figures: dict[str, Any]) -> dict[str, Any] | None:
 def _examples(run: Run, t: int) -> dict[str, list[dict[str, Any]]]:
     """The first few rows by id, so that two models are seen on the same prompts."""
     answers = heapq.nsmallest(EXAMPLES, _answers(run, t), key=lambda row: row.rollout.id)
-    made: Iterator[PreferencePair] = read_rows(run.aift(t) / "pairs.jsonl", PreferencePair)
+    made: Iterator[PreferencePair] = read_rows(run.at(t).pairs, PreferencePair)
     pairs = heapq.nsmallest(EXAMPLES, made, key=lambda row: row.id)
     return {
         "answers": [row.model_dump() | {"scores": _scores(row.rollout)} for row in answers],
@@ -170,7 +170,7 @@ def _examples(run: Run, t: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def _answers(run: Run, t: int) -> Iterator[AnswerEval]:
-    rows: Iterator[Any] = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+    rows: Iterator[Any] = read_rows(run.at(t).eval, EvalRow)
     return (row for row in rows if isinstance(row, AnswerEval))
 
 

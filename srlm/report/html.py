@@ -22,7 +22,7 @@ def write_page(run: Run, limit: int = PAGE_BYTES) -> Path:
     listed = [_sampling_order(source) for source in sources]
     room = limit - len(page(data | {"rows": [], "sources": _counts(sources, listed, [])}, live=False).encode()) - 1000
     items = list(_sample(sources, listed, room))
-    path = run.root / "report.html"
+    path = run.paths.report
     write_text(path, page(data | {"rows": items, "sources": _counts(sources, listed, items)}, live=False))
     return path
 

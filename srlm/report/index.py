@@ -75,7 +75,7 @@ class Index:
 
     def _refresh(self) -> None:
         """Take in rows that were added since. Files that changed otherwise (pairs made, a model redone): all anew."""
-        record = self.run.root / "run.json"
+        record = self.run.paths.record
         if self._states.get(record) != _state(record):
             self.run.load()
         sources = sources_of(self.run, self.run.begun)

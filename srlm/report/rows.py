@@ -44,6 +44,7 @@ class Source:
     kind: Kind
     path: Path
     pairs: Path
+    dropped: Path
     end: int = 0  # byte after the last row that was read
     pair_at: dict[str, tuple[int, float]] = field(default_factory=dict)  # id -> (byte of its line in pairs, margin)
     no_pair: dict[str, str] = field(default_factory=dict)  # id -> reason
@@ -58,7 +59,7 @@ class Source:
         if self.kind == "rollout":
             made: Iterator[tuple[int, int, PreferencePair]] = read_rows_at(self.pairs, PreferencePair)
             self.pair_at = {pair.id: (offset, pair.margin) for offset, _, pair in made}
-            dropped = read_rows(self.pairs.with_name("dropped.jsonl"), dict[str, str])
+            dropped = read_rows(self.dropped, dict[str, str])
             self.no_pair = {row["id"]: row["reason"] for row in dropped}
 
     def entries(self) -> Iterator[tuple[Entry, "Row"]]:
@@ -134,9 +135,10 @@ def sources_of(run: Run, numbers: list[int]) -> list[Source]:
     """The files of rows that exist, of the models `numbers`; nothing is read yet."""
     result: list[Source] = []
     for t in numbers:
-        for kind, path in (("answer", run.folder(t) / "eval.jsonl"), ("rollout", run.aift(t) / "rollouts.jsonl")):
+        for kind, path in (("answer", run.at(t).eval), ("rollout", run.at(t).rollouts)):
             if path.exists():
-                result.append(Source(len(result), t, kind, path, run.aift(t) / "pairs.jsonl"))  # type: ignore[arg-type]
+                paths = run.at(t)
+                result.append(Source(len(result), t, kind, path, paths.pairs, paths.dropped))  # type: ignore[arg-type]
     return result
 
 

@@ -37,19 +37,19 @@ def survey(run: Run, t: int) -> dict[str, Any]:
     """M_t's judgements of its own rollouts by score, the margins of its pairs, and the tokens each stage wrote."""
     scores: Counter[float] = Counter()
     unparsed = aift_tokens = 0
-    rollouts: Iterator[_RolledOut] = read_rows(run.aift(t) / "rollouts.jsonl", _RolledOut)
+    rollouts: Iterator[_RolledOut] = read_rows(run.at(t).rollouts, _RolledOut)
     for candidate in itertools.chain.from_iterable(row.get("candidates", []) for row in rollouts):
         judgements = candidate.get("judgements", [])
         aift_tokens += candidate["tokens"] + sum(judgement["tokens"] for judgement in judgements)
         valid = [judgement["score"] for judgement in judgements if judgement["score"] is not None]
         scores.update(valid)
         unparsed += len(judgements) - len(valid)
-    asked: Iterator[Instruction] = read_rows(run.aift(t) / "instructions.jsonl", Instruction)
+    asked: Iterator[Instruction] = read_rows(run.at(t).instructions, Instruction)
     aift_tokens += sum(instruction.tokens for instruction in asked)
     return {
         "score_histogram": _histogram(scores),
         "unparsed": unparsed,
-        "margins": _margins(read_rows(run.aift(t) / "pairs.jsonl", PreferencePair)),
+        "margins": _margins(read_rows(run.at(t).pairs, PreferencePair)),
         "tokens": {"eval": _eval_tokens(run, t), "aift": aift_tokens},
     }
 
@@ -59,7 +59,7 @@ def course(run: Run, t: int, points: int) -> dict[str, Any] | None:
 
     None where there is no log. A figure that some rows lack has no course.
     """
-    rows: list[dict[str, Any]] = list(read_rows(run.folder(t) / "train.jsonl", dict[str, Any]))
+    rows: list[dict[str, Any]] = list(read_rows(run.at(t).train_log, dict[str, Any]))
     if not rows:
         return None
     numeric = [name for name in rows[-1] if all(isinstance(row.get(name), int | float) for row in rows)]
@@ -84,7 +84,7 @@ def thinned(values: list[float], points: int) -> list[float]:
 def _eval_tokens(run: Run, t: int) -> int:
     """Tokens of the answers and judgements in M_t's evaluation."""
     total = 0
-    rows: Iterator[AnswerEval | JudgeEval | CanaryEval] = read_rows(run.folder(t) / "eval.jsonl", EvalRow)
+    rows: Iterator[AnswerEval | JudgeEval | CanaryEval] = read_rows(run.at(t).eval, EvalRow)
     for row in rows:
         if isinstance(row, AnswerEval):
             total += _tokens(row.rollout)

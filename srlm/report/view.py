@@ -86,7 +86,7 @@ class _Pages:
 
     def get(self) -> str:
         with self.lock:
-            record = (self.run.root / "run.json").read_text(encoding="utf-8")
+            record = self.run.paths.record.read_text(encoding="utf-8")
             if record != self.record:
                 self.run.load()
                 self.page, self.record = page(overview(self.run) | {"live": True}, live=True), record

@@ -18,7 +18,8 @@ from srlm.config import DEFAULTS, flat, load_config, renamed
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
-from srlm.run.stages import BASELINE, Stage, model_number
+from srlm.run.paths import BaselinePaths, ModelPaths, RunPaths
+from srlm.run.stages import Stage, model_number
 from srlm.settings import FORMAT, Config
 from srlm.store import digest, file_digest, read_json, write_json
 
@@ -64,16 +65,16 @@ class Run:
     """An existing run folder, opened. Raises UserError where there is none or it is broken."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.paths = root, RunPaths(root)
         self.load()
 
     def load(self) -> None:
         """Read config.toml and run.json (again: another process may have written them before this one got the lock)."""
-        root = self.root
-        if not (root / "run.json").is_file():
+        root, paths = self.root, self.paths
+        if not paths.record.is_file():
             raise UserError(f"{root}: no run folder", "make one with `srlm init`, or name it with --run")
-        self.config: Config = load_config(root / "config.toml")
-        found = read_json(root / "run.json")
+        self.config: Config = load_config(paths.config)
+        found = read_json(paths.record)
         if found.get("format", 0) > FORMAT:
             raise UserError(f"{root}: run folder of format {found['format']}, this srlm knows {FORMAT}", "upgrade srlm")
         try:
@@ -81,34 +82,30 @@ class Run:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{root}/run.json: {where}: {first['msg']}", "restore the file") from None
+            raise UserError(f"{paths.record}: {where}: {first['msg']}", "restore the file") from None
 
     @cached_property
     def templates(self) -> Templates:
         """The run's own copy of the prompt templates."""
         settings = self.config.judge
-        return Templates(self.root / "prompts", settings.rubric, settings.pairwise_rubric)
+        return Templates(self.paths.prompts, settings.rubric, settings.pairwise_rubric)
 
-    def folder(self, t: int) -> Path:
-        """M_t's folder."""
-        return self.root / f"M{t}"
-
-    def aift(self, t: int) -> Path:
-        """The folder of what M_t made to train M_{t+1}."""
-        return self.folder(t) / "aift"
+    def at(self, t: int) -> ModelPaths:
+        """The files of M_t."""
+        return self.paths.model(t)
 
     def model(self, t: int) -> str:
         """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights."""
-        return str(self.folder(t) / "model") if t else self.config.model.path
+        return str(self.at(t).weights) if t else self.config.model.path
 
     def seed(self, name: str) -> Path:
         """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts."""
-        return self.root / "seed" / f"{name}.jsonl"
+        return self.paths.seed(name)
 
     @property
-    def baseline(self) -> Path:
-        """The folder of the baseline and of the EFT that is built with it."""
-        return self.root / BASELINE
+    def baseline(self) -> BaselinePaths:
+        """The files of the baseline and of the EFT that is built with it."""
+        return self.paths.baseline
 
     @property
     def builds_eft(self) -> bool:
@@ -118,12 +115,12 @@ class Run:
     @property
     def eft(self) -> Path:
         """What M1 learns judging from: the EFT of the seed data, or the one that was built."""
-        return self.baseline / "eft.jsonl" if self.builds_eft else self.seed("eft")
+        return self.baseline.eft if self.builds_eft else self.seed("eft")
 
     def log(self, name: str) -> Path:
         """The log file of a child process; the folder is made."""
-        (self.root / "logs").mkdir(exist_ok=True)
-        return self.root / "logs" / f"{name}.log"
+        self.paths.logs.mkdir(exist_ok=True)
+        return self.paths.logs / f"{name}.log"
 
     @property
     def begun(self) -> list[int]:
@@ -139,7 +136,7 @@ class Run:
     @property
     def measured(self) -> list[int]:
         """The models of which there are figures, by number."""
-        return [t for t in self.begun if (self.folder(t) / "metrics.json").exists()]
+        return [t for t in self.begun if self.at(t).metrics.exists()]
 
     @property
     def last(self) -> int:
@@ -189,8 +186,8 @@ class Run:
             return "stale", differs
         if record.status != "done":
             return "partial", f"{record.status}, to be continued"
-        missing = [path for path in stage.outputs[:1] if not (self.root / path).exists()]
-        return ("stale", f"{missing[0]} is gone") if missing else ("done", "")
+        main = stage.outputs[0]
+        return ("done", "") if main.exists() else ("stale", f"{main.relative_to(self.root)} is gone")
 
     def _difference(self, stage: Stage, record: StageRecord) -> str:
         """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
@@ -245,14 +242,14 @@ class Run:
 
     def save(self) -> None:
         """Replace run.json."""
-        write_json(self.root / "run.json", self.record.model_dump(mode="json"))
+        write_json(self.paths.record, self.record.model_dump(mode="json"))
 
     def lock(self) -> AbstractContextManager[int]:
         """Hold the run for this process, and for the children that inherit the lock's file descriptor.
 
         Raises UserError while another process holds it.
         """
-        return locked(self.root / "run.lock", str(self.root), "wait for it or stop it first")
+        return locked(self.paths.lock, str(self.root), "wait for it or stop it first")
 
 
 def now() -> str:

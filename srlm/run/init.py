@@ -18,6 +18,7 @@ from srlm.judge.prompts import Templates
 from srlm.packaged import DEMO, PROMPTS
 from srlm.records import LeftOut
 from srlm.run.folder import Run, RunRecord, now
+from srlm.run.paths import RunPaths
 from srlm.seed.fit import Given, check_judge_fits, fitting, prompt_fits
 from srlm.seed.rated import one_by_one
 from srlm.seed.read import Dropped, read_eft, read_ift, read_prompts, read_ranked
@@ -133,7 +134,7 @@ def init_run(root: Path, given: Sources) -> InitReport:
     folder = Path(sources.base).expanduser()
     sources = replace(sources, model=str(folder.resolve()) if folder.exists() else sources.base)
     identity = sources.identity()
-    if (root / "run.json").is_file():
+    if RunPaths(root).record.is_file():
         return _existing(root, identity)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} exists and is no run folder", "name another one")
@@ -303,18 +304,19 @@ def _write(root: Path, config: Config, templates: Templates, made: Split, record
 
 def _fill(folder: Path, config: Config, templates: Templates, made: Split, record: RunRecord) -> None:
     """Write all files of a new run; run.json last, since it is what makes a folder a run."""
-    write_text(folder / "config.toml", to_toml(config))
+    paths = RunPaths(folder)
+    write_text(paths.config, to_toml(config))
     for name, rows in made.files.items():
-        write_rows(folder / "seed" / f"{name}.jsonl", rows)
-        record.seed_digests[name] = file_digest(folder / "seed" / f"{name}.jsonl")
-    write_rows(folder / "seed" / "dropped.jsonl", made.dropped)
+        write_rows(paths.seed(name), rows)
+        record.seed_digests[name] = file_digest(paths.seed(name))
+    write_rows(paths.seed("dropped"), made.dropped)
     if made.source:
-        write_rows(folder / "seed" / "source_dropped.jsonl", made.source_dropped)
+        write_rows(paths.seed("source_dropped"), made.source_dropped)
     summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
-    write_json(folder / "seed" / "split.json", summary | ({"source": made.source} if made.source else {}))
+    write_json(paths.split, summary | ({"source": made.source} if made.source else {}))
     for path in templates.files:
-        write_text(folder / "prompts" / path.name, path.read_text(encoding="utf-8"))
-    write_json(folder / "run.json", record.model_dump(mode="json"))
+        write_text(paths.prompts / path.name, path.read_text(encoding="utf-8"))
+    write_json(paths.record, record.model_dump(mode="json"))
 
 
 def _versions() -> dict[str, str]:

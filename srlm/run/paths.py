@@ -46,6 +46,24 @@ class ModelPaths(TrainedPaths):
         self.consistency = self.aift / "consistency.json"  # how far M_t and M_{t-1} agree
 
 
+class AnswerPaths:
+    """Prompts that one model was asked beside the loop, and its answers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.prompts = folder / "prompts.jsonl"
+        self.answers = folder / "answers.jsonl"
+
+
+class VerdictPaths:
+    """What one judge was asked head to head, and what it said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.judge = folder / "judge.json"
+        self.items = folder / "items.jsonl"
+        self.judged = folder / "judged.jsonl"
+
+
 class RunPaths:
     """The run folder itself."""
 
@@ -57,18 +75,22 @@ class RunPaths:
         self.prompts = root / "prompts"
         self.logs = root / "logs"  # output, job and result of each child process
         self.baseline = BaselinePaths(root / BASELINE)
-        self.versus = root / "versus"  # what was judged and answered head to head, by content
-        self.tasks = root / "tasks"  # a row per task of lm-evaluation-harness that a model did
+        self.versus = root / "versus"  # what was judged head to head, by content
+        self.answers = self.versus / "answers"  # and answered, see AnswerPaths
+        self.tasks = root / "tasks"  # M{t}.jsonl: a row per task of lm-evaluation-harness that M_t did
         self.trackers = root / "trackers"  # what each tracker has got
         self.tensorboard = root / "tensorboard"
         self.report = root / "report.html"
         self.set_aside = root / "set-aside"  # what --redo replaced
-        self.source_dropped = root / "seed" / "source_dropped.jsonl"
         self.split = root / "seed" / "split.json"
 
     def seed(self, name: str) -> Path:
-        """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts, dropped."""
+        """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts; dropped, source_dropped."""
         return self.root / "seed" / f"{name}.jsonl"
+
+    def trained(self, model: str) -> TrainedPaths:
+        """The folder of "M2", or of the baseline."""
+        return TrainedPaths(self.root / model)
 
     def model(self, t: int) -> ModelPaths:
         """M_t's folder."""

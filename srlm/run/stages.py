@@ -1,9 +1,10 @@
 """What a stage of a run is. Which stages a run has is told by `loop.stages`; those of a training step are its own."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-BASELINE = "baseline"  # the folder and the stages that build EFT from what people ranked
+from srlm.run.paths import BASELINE
 
 # Settings that several stages read.
 JUDGED = ("run", "model", "engine", "judge")  # those that decide what a judgement is
@@ -17,7 +18,7 @@ class Stage:
     name: str
     settings: tuple[str, ...]  # config tables, or single keys of one
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]  # relative to the run folder
+    outputs: tuple[Path, ...]
     step: str = ""  # of a training: the name of its step
 
     @property

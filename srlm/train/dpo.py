@@ -40,32 +40,30 @@ def stages(run: Run, t: int) -> list[Stage]:
 
     That is an earlier model's answers, judged by M_t (`anchor`), and M_{t-1}'s judgements (`consistency`).
     """
-    settings, judging = run.config.pairs, (f"M{t}/train", f"M{t}/aift", "prompts/judge")
+    paths, settings, judging = run.at(t), run.config.pairs, (f"M{t}/train", f"M{t}/aift", "prompts/judge")
     asked = []
     if settings.anchor not in ("off", f"M{t}"):
         past = [f"{settings.anchor}/train"] if settings.anchor != "M0" else []
         read = (*JUDGED, *SAMPLED, "rollout.candidates", "pairs.anchor")
-        answers = (f"M{t}/aift/past_judged.jsonl", f"M{t}/aift/past.jsonl")
-        asked.append(Stage(f"M{t}/past", read, (*judging, *past), answers))
+        asked.append(Stage(f"M{t}/past", read, (*judging, *past), (paths.past_judged, paths.past)))
     if settings.consistency != "off":
         previous = [f"M{t - 1}/train"] if t > 1 else []
-        asked.append(Stage(f"M{t}/previous", JUDGED, (*judging, *previous), (f"M{t}/aift/previous_judged.jsonl",)))
+        asked.append(Stage(f"M{t}/previous", JUDGED, (*judging, *previous), (paths.previous_judged,)))
     made_from = (f"M{t}/aift", *(stage.name for stage in asked))
-    names = ("aift/pairs.jsonl", "aift/dropped.jsonl", "aift/consistency.json", "gate.json")
-    files = tuple(f"M{t}/{name}" for name in names)
+    files = (paths.pairs, paths.dropped, paths.consistency, paths.gate)
     return [*asked, Stage(f"M{t}/pairs", ("pairs",), made_from, files)]
 
 
 def rows(run: Run, model: str) -> Path:
     """The pairs that the model before it made."""
-    return run.aift(model_number(model) - 1) / "pairs.jsonl"
+    return run.at(model_number(model) - 1).pairs
 
 
 def values(run: Run, model: str) -> dict[str, Any]:
     """CREAM's C of the pairs, by which the loss is softened; 1 where that is not asked for, or C is not defined."""
     if run.config.pairs.consistency != "soften":
         return {}
-    found: float | None = read_json(rows(run, model).with_name("consistency.json"))["consistency"]
+    found: float | None = read_json(run.at(model_number(model) - 1).consistency)["consistency"]
     return {} if found is None else {"consistency": found}
 
 

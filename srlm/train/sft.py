@@ -10,7 +10,7 @@ from typing import Any
 from srlm.judge.prompts import Templates
 from srlm.records import EFTRow, IFTRow, Messages
 from srlm.run.folder import Run
-from srlm.run.stages import BASELINE
+from srlm.run.paths import BASELINE
 from srlm.store import read_rows, write_rows
 from srlm.train.encode import IGNORED, Encoded, Encoder, TrainingRow, empty
 from srlm.train.job import TrainJob
@@ -27,7 +27,7 @@ def inputs(run: Run, model: str) -> tuple[str, ...]:
 
 def rows(run: Run, model: str) -> Path:
     """Write what the model is trained on, train_rows.jsonl in its folder; returns the path."""
-    path = run.root / model / "train_rows.jsonl"
+    path = run.paths.trained(model).train_rows
     eft = [] if model == BASELINE else read_rows(run.eft, EFTRow)
     write_rows(path, sft_rows(read_rows(run.seed("ift"), IFTRow), eft, run.templates))
     return path

@@ -93,16 +93,13 @@ def check(killed: Path, whole: Path | None = None) -> list[str]:
     run = Run(killed)
     found = []
     for t in range(LAST + 1):
-        ids = [
-            row.rollout.id if row.kind == "answer" else row.id
-            for row in read_rows(run.folder(t) / "eval.jsonl", EvalRow)
-        ]
+        ids = [row.rollout.id if row.kind == "answer" else row.id for row in read_rows(run.at(t).eval, EvalRow)]
         prompts = lines(run.seed("eval_prompts"))
         expected = prompts + lines(run.seed("held_out_eft")) + len(NAMES) * min(run.config.eval.canaries, prompts)
         assert len(ids) == len(set(ids)) == expected, f"M{t}: {len(ids)} evaluation rows of {expected}"
     for t in range(1, LAST):
-        kept = [row.id for row in read_rows(run.aift(t) / "instructions.jsonl", Instruction) if row.dropped is None]
-        rolled = [row.id for row in read_rows(run.aift(t) / "rollouts.jsonl", Rollout)]
+        kept = [row.id for row in read_rows(run.at(t).instructions, Instruction) if row.dropped is None]
+        rolled = [row.id for row in read_rows(run.at(t).rollouts, Rollout)]
         assert sorted(kept) == sorted(rolled), f"M{t}: rollouts and instructions differ"
         assert len(set(rolled)) == len(rolled) == run.config.instructions.count
         found.append(f"M{t}: {len(rolled)} instructions, one rollout each")

@@ -51,10 +51,10 @@ def page_run(root: Path) -> Run:
     run = finished_run(root)
     rows = [_rollout(number) for number in range(ROWS)]
     pairs = [_pair(row) for number, row in enumerate(rows) if number % 3 == 0]
-    write_rows(run.aift(1) / "rollouts.jsonl", rows)
-    write_rows(run.aift(1) / "pairs.jsonl", pairs)
+    write_rows(run.at(1).rollouts, rows)
+    write_rows(run.at(1).pairs, pairs)
     made = {pair.id for pair in pairs}
-    write_rows(run.aift(1) / "dropped.jsonl", [{"id": row.id, "reason": "tie"} for row in rows if row.id not in made])
+    write_rows(run.at(1).dropped, [{"id": row.id, "reason": "tie"} for row in rows if row.id not in made])
     return run
 
 

@@ -52,4 +52,4 @@ def reply(messages: Messages, seed: int) -> str:
 
 def judge(run: Run, engine: Any) -> list[JudgeEval]:
     write(run, 0, ["judge"], engine)
-    return list(read_rows(run.baseline / "judgements.jsonl", JudgeEval))
+    return list(read_rows(run.baseline.judgements, JudgeEval))

@@ -41,7 +41,7 @@ def finished_run(root: Path) -> Run:
 
 def _write_files(run: Run, name: str) -> None:
     t, part = int(name[1]), name.partition("/")[2]
-    folder, aift = run.folder(t), run.aift(t)
+    folder, aift = run.at(t).folder, run.at(t).aift
     if part == "train":
         (folder / "model").mkdir(parents=True)
         rows: list[dict[str, Any]] = [{"step": step, "total_steps": 2, "loss": 0.7 - step / 10} for step in (1, 2)]

@@ -30,7 +30,7 @@ def run_with_answers(root: Path, server: ChatServer, **settings: Any) -> Run:
             )
             for number, text in enumerate(texts)
         ]
-        write_rows(run.folder(t) / "eval.jsonl", rows)
+        write_rows(run.at(t).eval, rows)
     changes = {"judge": '"the-judge"', "endpoint": f'"{server.url}"'} | settings
     text = (root / "config.toml").read_text()
     head, table = text.split("[versus]\n")

@@ -48,7 +48,7 @@ def ift(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judges_above_chance(run: Run) -> None:
-    judge = read_json(run.folder(1) / "metrics.json")["judge"]
+    judge = read_json(run.at(1).metrics)["judge"]
     assert judge["parse_rate"] > 0.9
     assert judge["pairwise_interval"][0] > 0.5, judge
 

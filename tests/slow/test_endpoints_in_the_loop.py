@@ -58,11 +58,11 @@ def test_a_server_writes_instructions_and_judges(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert models == {"writer", "judge"}
     run = Run(root)
-    rows = list(read_rows(run.aift(1) / "rollouts.jsonl", Rollout))
+    rows = list(read_rows(run.at(1).rollouts, Rollout))
     assert len(rows) == 8
     assert all(row.messages[0]["content"].startswith("Name a ") for row in rows)
     assert {j.text for row in rows for c in row.candidates for j in c.judgements} <= {
         f"Fair.\nScore: {n}" for n in range(6)
     }
     assert not any(c.text.startswith("Fair.") for row in rows for c in row.candidates)
-    assert (run.folder(2) / "model").is_dir()
+    assert (run.at(2).weights).is_dir()

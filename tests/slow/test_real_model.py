@@ -56,9 +56,9 @@ def test_m1_is_trained_and_its_judgements_have_scores(model: Path, tmp_path: Pat
     srlm("iterate", "1", "--run", root)
     run = Run(root)
     assert {record.status for record in run.record.stages.values()} == {"done"}
-    judged = [row for row in read_rows(run.folder(1) / "eval.jsonl", EvalRow) if isinstance(row, JudgeEval)]
+    judged = [row for row in read_rows(run.at(1).eval, EvalRow) if isinstance(row, JudgeEval)]
     assert len(judged) > 10
     assert all(judgement.score is not None for row in judged for judgement in row.judgements)
-    metrics = read_json(run.folder(1) / "metrics.json")
+    metrics = read_json(run.at(1).metrics)
     assert metrics["judge"]["parse_rate"] == 1
     assert metrics["answers"]["prompts"] == 4

@@ -25,9 +25,9 @@ def test_models_answer_a_file_of_prompts_once(tmp_path: Path, capsys: pytest.Cap
     with serve(ChatServer(scored)) as server:
         run = run_with_answers(tmp_path / "r", server)
         for t in (0, 2):  # one model is enough: each is an engine to load
-            (run.folder(t) / "metrics.json").unlink()
-        (run.folder(1) / "model").rmdir()
-        (run.folder(1) / "model").symlink_to(BASE)
+            (run.at(t).metrics).unlink()
+        (run.at(1).weights).rmdir()
+        (run.at(1).weights).symlink_to(BASE)
         config = run.root / "config.toml"
         text = config.read_text().replace("max_length = 2048", "max_length = 512")
         config.write_text(text.replace("max_tokens = 512", "max_tokens = 64"))

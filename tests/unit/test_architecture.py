@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import srlm
+from srlm.run.paths import ModelPaths, RunPaths
 
 PACKAGE = Path(srlm.__file__).parent
 # From the bottom up. What shares a line knows nothing of each other, but for the ground floor's own modules.
@@ -100,3 +101,21 @@ def test_remote_code_and_pickles_are_never_allowed() -> None:
         assert "trust_remote_code=True" not in source, module
         assert "safe_serialization=False" not in source, module
         assert not imports(module) & {"pickle", "dill", "joblib"}, module
+
+
+def test_each_file_name_of_a_run_folder_stands_once() -> None:
+    """In run/paths.py: whoever renames one finds one place."""
+    names = {path.name for path in vars(ModelPaths(Path("M1"))).values()} | {"eft.jsonl", "judgements.jsonl"}
+    names |= {path.name for path in vars(RunPaths(Path("r"))).values() if isinstance(path, Path)}
+    names = {name for name in names if "." in name}
+    assert {"rollouts.jsonl", "metrics.json", "run.json", "config.toml", "report.html"} <= names
+    elsewhere = {"srlm.run.paths", "srlm.run.folder", "srlm.run.init"}  # the latter name files that users give, too
+    for module, path in MODULES.items():
+        if module in elsewhere or module.startswith(("srlm.seed", "srlm.demo")):
+            continue
+        found = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and node.value in names
+        }
+        assert not found, f"{module} names {found}"

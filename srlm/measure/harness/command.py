@@ -48,7 +48,7 @@ def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as
 def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -> list[TaskRow]:
     """M_t's row of each task; a child makes those that are missing."""
     keys = {name: row_key(run, t, job, found["harness"], content) for name, content in found["tasks"].items()}
-    path = run.root / "tasks" / f"M{t}.jsonl"
+    path = run.paths.tasks / f"M{t}.jsonl"
     known = {row.key: row for row in read_rows(path, TaskRow)}
     if owed := {name: key for name, key in keys.items() if key not in known}:
         measure = Measure(model=local_model(run.config, run.model(t)), keys=owed, rows=path)

@@ -10,6 +10,7 @@ from srlm.generate.parts import PARTS, Place
 from srlm.process.launch import Watch, run_child
 from srlm.records import EvalRow, Messages, Rollout
 from srlm.run.folder import Run
+from srlm.run.paths import AnswerPaths
 from srlm.seed.columns import RESPONSES
 from srlm.seed.files import stream_table
 from srlm.seed.read import checked_string, read_prompts
@@ -28,7 +29,7 @@ def first_answers(rollouts: Iterable[Rollout]) -> Answers:
 
 def held_out_answers(run: Run, t: int) -> Answers:
     """M_t's answers to the run's held-out prompts. Raises UserError where M_t has not been evaluated."""
-    path = run.folder(t) / "eval.jsonl"
+    path = run.at(t).eval
     if not path.exists():
         raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
     rows = read_rows(path, EvalRow)
@@ -55,8 +56,8 @@ def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
     """
     rollout = run.config.rollout.model_dump(include={"temperature", "top_p", "max_tokens"})
     asked = (file_digest(prompts), model, weights_digest(model), rollout, run.config.run.seed)
-    folder = run.root / "versus" / "answers" / digest(*asked)
-    kept = folder / "prompts.jsonl"
+    folder = run.paths.answers / digest(*asked)
+    kept = AnswerPaths(folder).prompts
     if not kept.exists():
         write_rows(kept, read_prompts(prompts).rows)
     place = Place(run, 0, folder)

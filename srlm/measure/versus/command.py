@@ -33,7 +33,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
             result, kept = compare_run(run, measured, lock), run.root
         else:
             result = _on_demand(run, measured, against, prompts, lock)
-            kept = run.root / "versus" / f"result-{digest(against, str(prompts), result)}.json"
+            kept = run.paths.versus / f"result-{digest(against, str(prompts), result)}.json"
             write_json(kept, result)
     if as_json:
         out().file.write(json.dumps(result, indent=2) + "\n")

@@ -13,8 +13,6 @@ from srlm.run.folder import Run
 from srlm.run.stages import opponents
 from srlm.store import write_json
 
-FILE = "versus.json"  # in a model's folder
-
 
 def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
     """Measure each M_t of `numbers` against its opponents, into its versus.json; one engine load.
@@ -29,7 +27,7 @@ def compare_run(run: Run, numbers: list[int], lock: int) -> dict[str, Any]:
     result = {}
     for t, others in met.items():
         result[f"M{t}"] = {"judge": judge.record, "against": {f"M{k}": next(figures) for k in others}}
-        write_json(run.folder(t) / FILE, result[f"M{t}"])
+        write_json(run.at(t).versus, result[f"M{t}"])
     return result
 
 

@@ -9,7 +9,6 @@ DIGEST covers what decides a verdict: who judges, how, by which rubric. An item 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from srlm.engine.load import Endpoint, EngineSpec, local_model, weights_digest
@@ -20,6 +19,7 @@ from srlm.judge_file.job import Judged, JudgeJob
 from srlm.process.launch import Watch, run_child
 from srlm.records import Judgement, Messages, Record
 from srlm.run.folder import Run
+from srlm.run.paths import VerdictPaths
 from srlm.settings import SCORED_BY, JudgeSettings
 from srlm.store import Appender, digest, read_rows, write_json
 
@@ -88,9 +88,9 @@ class RunJudge:
         }
 
     @property
-    def folder(self) -> Path:
+    def paths(self) -> VerdictPaths:
         """Where its verdicts lie."""
-        return self.run.root / "versus" / digest(self.record)
+        return VerdictPaths(self.run.paths.versus / digest(self.record))
 
     def judge(self, items: Iterable[Item], lock: int) -> dict[str, list[list[Judgement]]]:
         """Item id -> judgements of each of its responses; a child judges those that are not known yet.
@@ -98,33 +98,33 @@ class RunJudge:
         Raises UserError for a judge that cannot be used, StageError when the child crashed.
         """
         wanted = {one.id: one for one in items}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "judge.json", self.record)
-        known = [row.id for row in read_rows(self.folder / "items.jsonl", Item)]
-        with Appender(self.folder / "items.jsonl") as file:
+        self.paths.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.paths.judge, self.record)
+        known = [row.id for row in read_rows(self.paths.items, Item)]
+        with Appender(self.paths.items) as file:
             file.append_all(one for one in wanted.values() if one.id not in set(known))
         known += [name for name in wanted if name not in set(known)]
         if len(self._judged(known)) < len(known):  # also what an earlier call was interrupted at
             self._child(len(known), lock)
         found = self._judged(known)
         if missing := wanted.keys() - found.keys():
-            raise StageError(f"{self.folder} lacks {len(missing)} verdicts: run the same command again")
+            raise StageError(f"{self.paths.folder} lacks {len(missing)} verdicts: run the same command again")
         return {name: found[name] for name in wanted}
 
     def _judged(self, known: list[str]) -> dict[str, list[list[Judgement]]]:
-        rows: Iterable[Judged] = read_rows(self.folder / "judged.jsonl", Judged)
+        rows: Iterable[Judged] = read_rows(self.paths.judged, Judged)
         return {known[row.row - 1]: row.judgements for row in rows}
 
     def _child(self, count: int, lock: int) -> None:
         job = JudgeJob(
-            input=self.folder / "items.jsonl",
+            input=self.paths.items,
             columns=Columns(prompt="messages", responses=["responses"]),
             engine=self.engine,
             settings=self.settings,
             rubric=self.rubric.path,
             scale=None,
             seed=self.run.config.run.seed,
-            rows=self.folder / "judged.jsonl",
+            rows=self.paths.judged,
         )
         watch = Watch(f"head to head, judged by {self.record['model']}", job.rows, count)
         run_child("srlm.judge_file", job, self.run.log("versus"), [watch], lock)

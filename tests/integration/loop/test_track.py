@@ -33,18 +33,18 @@ def brought(run: Run) -> None:
 
 
 def truth_of(run: Run) -> dict[int, float]:
-    return {t: read_json(run.folder(t) / "metrics.json")["answers"]["truth_score"] for t in range(3)}
+    return {t: read_json(run.at(t).metrics)["answers"]["truth_score"] for t in range(3)}
 
 
 def add_pairs(run: Run, t: int) -> None:
     """What M_t's metrics.json gets after the next model was sent: figures of its pairs."""
-    path = run.folder(t) / "metrics.json"
+    path = run.at(t).metrics
     found = read_json(path)
     write_json(path, found | {"aift": found["aift"] | {"later": 7}})
 
 
 def change_truth(run: Run, t: int) -> None:
-    path = run.folder(t) / "metrics.json"
+    path = run.at(t).metrics
     found = read_json(path)
     found["answers"]["truth_score"] += 1
     write_json(path, found)

@@ -28,14 +28,14 @@ def test_scores_of_one_judge_compare_all_models_and_nothing_is_judged_twice(tmp_
         asked = len(server.prompts)
         eval_run(run, None, None, True)
         assert len(server.prompts) == asked == 3 * 3 - 1  # samples come at once; M1 and M2 answer q1 alike
-    found = read_json(run.folder(2) / "versus.json")
+    found = read_json(run.at(2).versus)
     assert found["judge"]["model"] == "the-judge"
     assert found["judge"]["mode"] == "sampled"
     against = found["against"]["M1"]
     assert (against["win"], against["tie"], against["loss"]) == (2 / 3, 1 / 3, 0)
     assert against["swap_consistency"] is None
     assert read_figures(run, 2)["versus"] == found
-    assert read_json(run.folder(1) / "versus.json")["against"]["M0"]["win"] == 1
+    assert read_json(run.at(1).versus)["against"]["M0"]["win"] == 1
 
 
 def test_what_decides_a_verdict_is_recorded_as_by_earlier_versions(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_pairwise_in_both_orders_where_a_disagreement_is_a_tie(tmp_path: Path) -
     with serve(ChatServer(compared)) as server:
         run = run_with_answers(tmp_path / "r", server, mode='"pairwise"')
         eval_run(run, None, None, True)
-    first = read_json(run.folder(1) / "versus.json")["against"]["M0"]
+    first = read_json(run.at(1).versus)["against"]["M0"]
     assert first["win"] == 1
     assert first["swap_consistency"] == 1
-    second = read_json(run.folder(2) / "versus.json")["against"]["M1"]
+    second = read_json(run.at(2).versus)["against"]["M1"]
     assert (second["win"], second["tie"], second["prompts"]) == (2 / 3, 1 / 3, 3)
 
 
@@ -64,7 +64,7 @@ def test_a_biased_judge_is_seen_in_the_swap_consistency(tmp_path: Path) -> None:
     with serve(ChatServer(lambda prompt: "Verdict: A")) as server:
         run = run_with_answers(tmp_path / "r", server, mode='"pairwise"')
         eval_run(run, None, None, True)
-    found = read_json(run.folder(1) / "versus.json")["against"]["M0"]
+    found = read_json(run.at(1).versus)["against"]["M0"]
     assert (found["tie"], found["win_rate"], found["swap_consistency"]) == (1, 0.5, 0)
 
 

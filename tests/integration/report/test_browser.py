@@ -120,8 +120,8 @@ def judged_run(root: Path) -> Run:
     ]
     gate = {"accepted": True, "unmeasured": ["canaries"], "findings": [{"waived": False} | one for one in findings]}
     against = {"M1": {"win_rate": 0.55, "interval": [0.45, 0.65], "controlled_interval": [0.4, 0.6]}}
-    write_json(run.folder(1) / "gate.json", gate)
-    write_json(run.folder(2) / "versus.json", {"against": against})
+    write_json(run.at(1).gate, gate)
+    write_json(run.at(2).versus, {"against": against})
     return run
 
 
@@ -139,7 +139,7 @@ class TestOverview:
 
     def test_figures_that_later_versions_add_are_shown(self, opened: Any, tmp_path: Path) -> None:
         run = page_run(tmp_path / "run")
-        path = run.folder(2) / "metrics.json"
+        path = run.at(2).metrics
         text = path.read_text().rstrip().removesuffix("}")
         path.write_text(text + ', "gate": {"verdict": "<b>held</b>", "win_rate": 0.5125, "interval": [0.4, 0.6]}}')
         page = opened(write_page(run).as_uri()).page

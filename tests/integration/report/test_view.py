@@ -89,4 +89,4 @@ def test_a_look_changes_nothing(run: Run, port: int) -> None:
     ask(port, "/")
     ask(port, "/rows?text=question")
     assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*")} == before
-    assert len(list(read_rows(run.aift(1) / "rollouts.jsonl", dict[str, Any]))) == ROWS
+    assert len(list(read_rows(run.at(1).rollouts, dict[str, Any]))) == ROWS

@@ -56,11 +56,11 @@ def generate(run: Run, engine: Any) -> None:
 
 
 def rows(run: Run) -> tuple[list[Instruction], list[Rollout], list[Any]]:
-    aift = run.aift(1)
+    aift = run.at(1).aift
     return (
         list(read_rows(aift / "instructions.jsonl", Instruction)),
         list(read_rows(aift / "rollouts.jsonl", Rollout)),
-        list(read_rows(run.folder(1) / "eval.jsonl", EvalRow)),
+        list(read_rows(run.at(1).eval, EvalRow)),
     )
 
 
@@ -194,7 +194,7 @@ def test_in_mode_pairwise_candidates_and_held_out_responses_play_round_robins(tm
 
 def other_models(run: Run) -> list[list[Rollout]]:
     names = ("rollouts", "past", "past_judged", "previous_judged")
-    return [sorted(read_rows(run.aift(1) / f"{name}.jsonl", Rollout), key=lambda row: row.id) for name in names]
+    return [sorted(read_rows(run.at(1).aift / f"{name}.jsonl", Rollout), key=lambda row: row.id) for name in names]
 
 
 def test_an_earlier_model_answers_the_same_instructions_and_this_one_judges_it(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_m1_reads_the_eft_that_was_built(tmp_path: Path) -> None:
     aside = set_aside(run, "baseline/eft")
     assert (aside / "M1" / "model").exists()
     assert not run.eft.exists()
-    assert run.eft == run.baseline / "eft.jsonl"
+    assert run.eft == run.baseline.eft
     assert finished_run(tmp_path / "s").eft.name == "eft.jsonl"
 
 
@@ -101,7 +101,7 @@ def test_a_crash_loses_no_judgement_and_doubles_none(tmp_path: Path) -> None:
     run = ranked_run(tmp_path / "cut", max_in_flight="3")
     with pytest.raises(BaseExceptionGroup):
         judge(run, Crashing(reply))
-    before = list(read_rows(run.baseline / "judgements.jsonl", JudgeEval))
+    before = list(read_rows(run.baseline.judgements, JudgeEval))
     second = ScriptedEngine(reply)
     after = judge(run, second)
     assert 7 <= len(before) <= 10

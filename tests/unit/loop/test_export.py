@@ -14,8 +14,8 @@ from tests.helpers.run_folder import finished_run
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = finished_run(tmp_path / "a-run")
-    (run.folder(2) / "model" / "config.json").write_text("{}")
-    (run.folder(2) / "model" / "training.json").write_text('{"out": "/secret/path"}')
+    (run.at(2).weights / "config.json").write_text("{}")
+    (run.at(2).weights / "training.json").write_text('{"out": "/secret/path"}')
     return run
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(run: Run, tmp_path: Pat
     with pytest.raises(UserError, match="exists"):
         export_model(run, 2, out)
     assert (out / "model_outputs.json").stat().st_mtime_ns == before
-    (run.folder(2) / "eval.jsonl").unlink()
+    (run.at(2).eval).unlink()
     with pytest.raises(UserError):
         export_model(run, 2, tmp_path / "other")
     assert not [path for path in tmp_path.iterdir() if "other" in path.name]

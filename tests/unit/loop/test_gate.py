@@ -145,7 +145,7 @@ def gated(tmp_path: Path, figures: dict[str, Any], text: str = "") -> Run:
     run = finished_run(tmp_path / "r")
     set_aside(run, "M2")
     for t in (0, 1):
-        write_json(run.folder(t) / "metrics.json", figures)
+        write_json(run.at(t).metrics, figures)
     if text:
         path = run.root / "config.toml"
         path.write_text(path.read_text().replace("waive = []", text, 1))  # of [gate], which comes before [promote]
@@ -159,7 +159,7 @@ def check(run: Run, accept: bool = False) -> None:
 def test_a_healthy_judge_goes_on_and_the_figures_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = gated(tmp_path, HEALTHY)
     check(run)
-    assert read_json(run.folder(1) / "gate.json") == {
+    assert read_json(run.at(1).gate) == {
         "accepted": False,
         "findings": [],
         "unmeasured": [],
@@ -174,12 +174,12 @@ def test_findings_stop_the_run_until_they_are_accepted_which_is_recorded(
     with pytest.raises(StageError, match="stops before M2 is trained"):
         check(run)
     assert "instructions whose candidates tie: 90.0%" in capsys.readouterr().err
-    assert read_json(run.folder(1) / "gate.json")["findings"][0]["check"] == "ties"
+    assert read_json(run.at(1).gate)["findings"][0]["check"] == "ties"
     check(run, accept=True)
     [entry] = json.loads((run.root / "run.json").read_text())["accepted"]
     assert (entry["model"], entry["checks"]) == ("M1", ["ties"])
     check(Run(run.root))  # an interrupted training goes on without being asked again
-    write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.9, parse_rate=0.1))
+    write_json(run.at(1).metrics, but("aift", tie_rate=0.9, parse_rate=0.1))
     with pytest.raises(StageError):  # but what was not seen then is not accepted now
         check(Run(run.root))
 
@@ -196,19 +196,19 @@ def test_what_was_accepted_for_other_pairs_does_not_count(tmp_path: Path) -> Non
     run = gated(tmp_path, but("aift", tie_rate=0.9))
     check(run, accept=True)
     check(run)
-    write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.95))  # the same check, but worse
+    write_json(run.at(1).metrics, but("aift", tie_rate=0.95))  # the same check, but worse
     with pytest.raises(StageError):
         check(run)
-    write_json(run.folder(1) / "metrics.json", but("aift", tie_rate=0.9))
+    write_json(run.at(1).metrics, but("aift", tie_rate=0.9))
     check(run)
-    write_rows(run.aift(1) / "pairs.jsonl", [])  # made anew by the same settings, and not the same
+    write_rows(run.at(1).pairs, [])  # made anew by the same settings, and not the same
     with pytest.raises(StageError):
         check(run)
 
 
 def entry_of_before(run: Run, check: str, text: str) -> None:
     """What an earlier version wrote into run.json when the finding `text` was accepted."""
-    pairs = file_digest(run.aift(1) / "pairs.jsonl")
+    pairs = file_digest(run.at(1).pairs)
     run.record.accepted.append(
         {"time": "2026-01-01", "model": "M1", "pairs": pairs, "checks": [check], "findings": [text]}
     )
@@ -236,7 +236,7 @@ def test_what_an_earlier_version_accepted_stays_accepted_in_other_words(
     tmp_path: Path, section: str, figures: dict[str, Any], text: str
 ) -> None:
     run = gated(tmp_path, but(section, **figures))
-    write_json(run.folder(0) / "metrics.json", HEALTHY)
+    write_json(run.at(0).metrics, HEALTHY)
     [finding] = check_judge(but(section, **figures), HEALTHY, GateSettings())
     assert str(finding) != text
     entry_of_before(run, finding.check, text)
@@ -270,7 +270,7 @@ def test_another_limit_or_other_words_do_not_ask_again_and_another_canary_does(t
     run.record.accepted[0]["findings"] = ["in other words"] * 2
     run.save()
     check(Run(run.root))
-    write_json(run.folder(1) / "metrics.json", seen | {"canaries": HEALTHY["canaries"] | {"passed": {"empty": 4.0}}})
+    write_json(run.at(1).metrics, seen | {"canaries": HEALTHY["canaries"] | {"passed": {"empty": 4.0}}})
     with pytest.raises(StageError):
         check(Run(run.root))
 
@@ -284,7 +284,7 @@ def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     run = gated(tmp_path, but("aift", sample_agreement=None))  # K = 1
     check(run)
     assert "not measured, so not checked: agreement of an answer's judgements" in capsys.readouterr().err
-    assert len(read_json(run.folder(1) / "gate.json")["unmeasured"]) == 1
+    assert len(read_json(run.at(1).gate)["unmeasured"]) == 1
 
 
 def test_a_waived_finding_does_not_stop_the_run_and_stays_visible(
@@ -293,7 +293,7 @@ def test_a_waived_finding_does_not_stop_the_run_and_stays_visible(
     run = gated(tmp_path, but("aift", tie_rate=0.9), 'waive = ["ties"]')
     check(run)
     assert "[waived]" in capsys.readouterr().err
-    assert read_json(run.folder(1) / "gate.json")["findings"][0]["waived"]
+    assert read_json(run.at(1).gate)["findings"][0]["waived"]
 
 
 def test_before_a_model_that_is_trained_already_there_is_no_gate(tmp_path: Path) -> None:

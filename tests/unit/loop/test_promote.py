@@ -132,7 +132,7 @@ def test_the_change_of_accuracy_is_taken_on_pairs_that_both_scored() -> None:
 
 def without_a_grader(run: Run) -> Run:
     for t in run.measured:
-        path = run.folder(t) / "metrics.json"
+        path = run.at(t).metrics
         write_json(path, {name: found for name, found in read_json(path).items() if name != "truth"})
     return run
 
@@ -148,10 +148,10 @@ def test_the_loop_warns_and_strict_stops(tmp_path: Path, capsys: pytest.CaptureF
 def test_inspect_says_which_model_is_best_and_why(tmp_path: Path) -> None:
     run = without_a_grader(finished_run(tmp_path / "r"))
     assert run_data(run)["best"]["model"] == "M1"
-    path = run.folder(2) / "metrics.json"
+    path = run.at(2).metrics
     write_json(path, read_json(path) | {key: figures(2)[key] for key in ("judge", "answers", "canaries")})
-    write_json(run.folder(2) / "versus.json", figures(2)["versus"])
-    first = run.folder(1) / "metrics.json"
+    write_json(run.at(2).versus, figures(2)["versus"])
+    first = run.at(1).metrics
     write_json(first, read_json(first) | {"answers": figures(1)["answers"]})
     best = run_data(run)["best"]
     assert best["model"] == "M2"

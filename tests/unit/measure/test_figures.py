@@ -23,12 +23,12 @@ def made_by_an_earlier_version(root: Path) -> Run:
     """A finished run whose figures know no version, lack some, and hold what is in files of its own today."""
     run = finished_run(root)
     for t in run.measured:
-        path = run.folder(t) / "metrics.json"
+        path = run.at(t).metrics
         found = {name: value for name, value in read_json(path).items() if name not in ("version", "truth")}
         if t == 1:
             found |= {"gate": GATE}
             found["judge"] = {name: value for name, value in found["judge"].items() if name != "tied_pairs"}
-            write_json(run.folder(1) / "versus.json", {"against": {"M0": {"win_rate": 0.75}}})
+            write_json(run.at(1).versus, {"against": {"M0": {"win_rate": 0.75}}})
             found |= {"versus": {"against": {"M0": {"win_rate": 0.75}}}}
         write_json(path, found)
     return run
@@ -36,10 +36,10 @@ def made_by_an_earlier_version(root: Path) -> Run:
 
 def test_what_other_files_say_stands_beside_the_figures(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
-    assert read_json(run.folder(1) / "metrics.json")["version"] == FIGURES
+    assert read_json(run.at(1).metrics)["version"] == FIGURES
     assert not read_figures(run, 1).keys() & {"version", "gate", "versus"}
-    write_json(run.folder(1) / "gate.json", GATE)
-    write_json(run.folder(1) / "versus.json", {"against": {}})
+    write_json(run.at(1).gate, GATE)
+    write_json(run.at(1).versus, {"against": {}})
     found = read_figures(run, 1)
     assert (found["gate"], found["versus"]) == (GATE, {"against": {}})
     assert write_figures(run, 1).keys() & {"gate", "versus"} == set()
@@ -65,8 +65,8 @@ def test_measured_anew_it_has_todays_figures_and_nothing_is_lost(
     assert said[0] == "M0: figures computed from its rows, the same as before"
     assert said[1] == "M1: figures computed from its rows, new or changed: judge.tied_pairs, truth"
     for t in (0, 1, 2):
-        assert read_json(run.folder(t) / "metrics.json") == read_json(today.folder(t) / "metrics.json")
-    assert read_json(run.folder(1) / "gate.json") == GATE
+        assert read_json(run.at(t).metrics) == read_json(today.at(t).metrics)
+    assert read_json(run.at(1).gate) == GATE
     assert read_figures(run, 1)["versus"]["against"]["M0"]["win_rate"] == 0.75
     assert outdated(run) == []
     scores = [read_figures(run, t)["answers"]["truth_score"] for t in (0, 1, 2)]
@@ -102,7 +102,7 @@ def test_a_verdict_goes_aside_with_the_pairs_that_it_was_said_of(
 ) -> None:
     monkeypatch.setattr("srlm.iterate.Iteration.all", lambda _: None)
     new, old = finished_run(tmp_path / "new"), made_by_an_earlier_version(tmp_path / "old")
-    write_json(new.folder(1) / "gate.json", GATE)
+    write_json(new.at(1).gate, GATE)
     for run in (new, old):
         iterate(run, 2, redo="M1/pairs")
         [aside] = (run.root / "set-aside").iterdir()
@@ -115,8 +115,8 @@ def test_figures_are_not_computed_from_rows_that_somebody_removed(
 ) -> None:
     run = made_by_an_earlier_version(tmp_path / "r")
     before = read_figures(run, 1)
-    (run.aift(1) / "rollouts.jsonl").unlink()
-    (run.folder(2) / "eval.jsonl").unlink()
+    (run.at(1).rollouts).unlink()
+    (run.at(2).eval).unlink()
     assert outdated(run) == [0]
     measure_run(run)
     assert capsys.readouterr().err.count("its rows are gone") == 2

@@ -142,7 +142,7 @@ def test_prompts_that_were_cut_are_told(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_row_is_that_of_the_weights_and_of_how_they_are_loaded(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
-    weights = run.folder(1) / "model" / "model.safetensors"
+    weights = run.at(1).weights / "model.safetensors"
     job = HarnessJob(asked=[], limit=None, few_shot=None, seed=1, max_length=64, measure=None)
 
     def key() -> str:

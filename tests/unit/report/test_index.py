@@ -69,7 +69,7 @@ class TestIndex:
         index = Index(run)
         before = index.page(Query(), 0, 1)["total"]
         row: dict[str, Any] = {"id": "M1-000999", "messages": [{"role": "user", "content": "Fresh?"}]}
-        with Appender(run.aift(1) / "rollouts.jsonl") as file:
+        with Appender(run.at(1).rollouts) as file:
             file.append(row)
         assert ids(index, Query(text="fresh?")) == ["M1-000999"]
         assert index.page(Query(), 0, 1)["total"] == before + 1
@@ -77,12 +77,12 @@ class TestIndex:
     def test_rows_that_are_replaced_are_read_anew(self, tmp_path: Path) -> None:
         run = page_run(tmp_path / "run")
         index = Index(run)
-        (run.aift(1) / "pairs.jsonl").unlink()
-        (run.aift(1) / "dropped.jsonl").unlink()
+        (run.at(1).pairs).unlink()
+        (run.at(1).dropped).unlink()
         assert index.page(Query(outcome="not paired yet"), 0, 1)["matching"] == ROWS
 
     def test_unfinished_run(self, tmp_path: Path) -> None:
         run = page_run(tmp_path / "run")
-        rows = (run.aift(1) / "rollouts.jsonl").read_bytes()
-        (run.aift(1) / "rollouts.jsonl").write_bytes(rows[:-30])  # the last row is torn
+        rows = (run.at(1).rollouts).read_bytes()
+        (run.at(1).rollouts).write_bytes(rows[:-30])  # the last row is torn
         assert Index(run).page(Query(kind="rollout"), 0, 1)["total"] == ROWS - 1 + EVALS

@@ -48,7 +48,7 @@ class TestList:
         run = finished_run(tmp_path)
         judged = [{"text": "", "score": score, "finish": "stop", "tokens": 1} for score in (1.0, 3.0)]
         answer = {"text": "a", "finish": "stop", "tokens": 1, "judgements": judged}
-        write_rows(run.aift(1) / "rollouts.jsonl", [{"id": "x", "messages": [], "candidates": [answer]}])
+        write_rows(run.at(1).rollouts, [{"id": "x", "messages": [], "candidates": [answer]}])
         (row,) = found(run, capsys, row="x")
         assert (row["disagreement"], row["score"], row["margin"]) == (1.0, 2.0, None)
 
@@ -88,7 +88,7 @@ class TestRow:
 
     def test_a_rejected_answer_from_elsewhere(self, tmp_path: Path, capsys: Capture) -> None:
         run = page_run(tmp_path)
-        path = run.aift(1) / "pairs.jsonl"
+        path = run.at(1).pairs
         path.write_text(path.read_text().replace("Worst of 42 ", "Worst of another model"))
         text = shown(run, capsys, row="M1-000042")
         assert "rejected, from elsewhere, score 1.00\nWorst of another model" in text
@@ -98,7 +98,7 @@ class TestRow:
         run = finished_run(tmp_path)
         judged = {"text": "first reply", "score": 1.0, "finish": "stop", "tokens": 1, "against": 1}
         answer = {"text": "a", "finish": "stop", "tokens": 1, "judgements": [judged | {"swapped": "second reply"}]}
-        write_rows(run.aift(1) / "rollouts.jsonl", [{"id": "x", "messages": [], "candidates": [answer]}])
+        write_rows(run.at(1).rollouts, [{"id": "x", "messages": [], "candidates": [answer]}])
         text = shown(run, capsys, row="x")
         assert re.search(r"first reply\n +in the other order:\n +second reply", text)
         assert len(found(run, capsys, grep="second reply")) == 1

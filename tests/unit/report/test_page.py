@@ -66,7 +66,7 @@ class TestFile:
         rows = [
             {"id": f"M1-{number}", "messages": [{"role": "user", "content": "<&>" * 3000}]} for number in range(300)
         ]
-        write_rows(run.aift(1) / "rollouts.jsonl", rows)
+        write_rows(run.at(1).rollouts, rows)
         path = write_page(run, 2_000_000)
         assert path.stat().st_size <= 2_000_000
         assert 10 < len(data_of(path)["rows"]) < 300
@@ -77,7 +77,7 @@ class TestFile:
         small: list[dict[str, Any]] = [
             {"id": f"M1-{number}", "messages": [{"role": "user", "content": "x"}]} for number in range(50)
         ]
-        write_rows(run.aift(1) / "rollouts.jsonl", [giant, *small])
+        write_rows(run.at(1).rollouts, [giant, *small])
         shown = {row["id"] for row in data_of(write_page(run, 2_000_000))["rows"]}
         assert "giant" not in shown
         assert {row["id"] for row in small} <= shown

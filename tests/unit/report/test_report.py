@@ -49,7 +49,7 @@ class TestOverview:
     def test_without_a_grader_no_line_about_ground_truth(self, tmp_path: Path, capsys: Capture) -> None:
         run = finished_run(tmp_path)
         for t in range(3):
-            path = run.folder(t) / "metrics.json"
+            path = run.at(t).metrics
             found = json.loads(path.read_text())
             found["answers"] = {k: v for k, v in found["answers"].items() if not k.startswith("truth")}
             found.pop("truth", None)
@@ -82,11 +82,11 @@ class TestOverview:
 
 def test_a_model_beside_the_earlier_ones(tmp_path: Path, capsys: Capture) -> None:
     run = finished_run(tmp_path)
-    path = run.folder(2) / "metrics.json"
+    path = run.at(2).metrics
     won = {"win_rate": 0.5, "interval": [0.25, 0.75], "controlled": 0.4, "controlled_interval": None}
     truth = {"M0": {"score": 1.0, "interval": [0.5, 1.5]}, "M1": {"score": -0.25, "interval": None}}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"truth": {"against": truth}}))
-    write_json(run.folder(2) / "versus.json", {"against": {"M1": won}})
+    write_json(run.at(2).versus, {"against": {"M1": won}})
     text = shown(run, capsys, "M2").partition("Its answers against those of")[2]
     assert row_of(text, "M0") == ["-", "-", "-", "-", "+1.00", "+0.50 to +1.50"]
     assert row_of(text, "M1") == ["50.0%", "25.0% to 75.0%", "40.0%", "-", "-0.25", "-"]
@@ -96,12 +96,12 @@ def test_a_model_beside_the_earlier_ones(tmp_path: Path, capsys: Capture) -> Non
 class TestGate:
     def shown(self, tmp_path: Path, capsys: Capture, model: str | None, **gate: Any) -> str:
         run = finished_run(tmp_path)
-        path = run.folder(1) / "metrics.json"
+        path = run.at(1).metrics
         canaries = {"median": 4.0, "scores": {"empty": 0.25, "score": 4.5}, "passed": {"score": 4.5}}
         path.write_text(
             json.dumps(json.loads(path.read_text()) | {"canaries": canaries, "aift": {"score_entropy": 1.25}})
         )
-        write_json(run.folder(1) / "gate.json", gate)
+        write_json(run.at(1).gate, gate)
         return shown(run, capsys, model)
 
     FOUND = {"check": "ties", "saw": "ties: 90%", "limit": "gate.max_tie_rate", "means": "no use", "waived": True}
@@ -153,7 +153,7 @@ class TestOneModel:
 
     def test_broken_row_is_named(self, tmp_path: Path) -> None:
         run = finished_run(tmp_path)
-        (run.folder(1) / "eval.jsonl").write_text('{"kind": "answer"}\n')
+        (run.at(1).eval).write_text('{"kind": "answer"}\n')
         with pytest.raises(UserError, match=r"eval\.jsonl:1"):
             inspect_run(run, "M1", as_json=False)
 
@@ -231,8 +231,8 @@ def test_the_overview_of_four_models_fits_100_columns(tmp_path: Path, capsys: Ca
     met = {"win_rate": 0.5712, "interval": [0.5212, 1.0]}
     found = [TestGate.FOUND, TestGate.FOUND | {"check": "agreement", "waived": False}]
     for t in (1, 2):
-        write_json(run.folder(t) / "versus.json", {"against": {f"M{t - 1}": met}})
-        write_json(run.folder(t) / "gate.json", {"accepted": True, "findings": found, "unmeasured": ["canaries"]})
+        write_json(run.at(t).versus, {"against": {f"M{t - 1}": met}})
+        write_json(run.at(t).gate, {"accepted": True, "findings": found, "unmeasured": ["canaries"]})
     text = shown(run, capsys)
     table = text.partition("\n")[2].partition("Best so far")[0]
     assert max(map(len, table.splitlines())) <= 100

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from srlm.loop.stages import stages
-from srlm.run.stages import BASELINE
+from srlm.run.paths import BASELINE
 from srlm.settings import Config, DPOSettings, OptimizerSettings, PairSettings, SFTSettings, TrainSettings, later
 from srlm.store import write_json, write_rows
 from srlm.train.job import TrainJob
@@ -46,7 +46,7 @@ def test_consistency_softens_dpo_where_asked_and_defined(tmp_path: Path) -> None
     assert SFT.values(run, "M1") == DPO.values(run, "M2") == {}
     run.config = run.config.model_copy(update={"pairs": PairSettings(consistency="soften")})
     for found, wanted in ((0.7, {"consistency": 0.7}), (None, {})):
-        write_json(run.aift(1) / "consistency.json", {"consistency": found})
+        write_json(run.at(1).consistency, {"consistency": found})
         assert DPO.values(run, "M2") == wanted
 
 
