@@ -1,8 +1,9 @@
 """A real English model (135 million parameters) and conversations of people: from M0 to a measured M1.
 
-The demo's model is too small to read a rubric; this one reads it, with a real tokenizer and chat template.
+It is still too small to write scores that could become EFT, so the judgements that it learns from are written here.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ from tests.helpers.places import ROOT, SHARED, needs_shared
 TOOL = ROOT.parent / "shared" / "tools" / "real_model.py"
 SMALL = [
     "model.max_length=1024",
+    "train.per_device_batch=2",
+    "train.gradient_checkpointing=false",
     "data.eval_prompts=4",
-    "baseline.train=false",  # the model follows instructions as it comes
-    "baseline.min_rows=1",
     "rollout.max_tokens=64",
     "judge.mode=expected",
     "judge.justify=false",
-    "sft.epochs=1",
+    "sft.epochs=0.25",
     "eval.candidates=2",
     "eval.canaries=1",
     "versus.in_loop=false",
@@ -44,14 +45,31 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """IFT as people wrote it, and EFT in which the judgement says how people ranked the response."""
+    folder = tmp_path_factory.mktemp("seeds") / "oasst"
+    srlm("seed", "oasst", SHARED / "oasst_en_100_trees.jsonl", "--out", folder)
+    rows = []
+    for line in (folder / "ranked.jsonl").read_text(encoding="utf-8").splitlines():
+        ranked = json.loads(line)
+        for response in ranked["responses"]:
+            better = int(-response["human"])
+            score = max(0, 5 - better)
+            row = {"prompt": ranked["messages"][0]["content"], "response": response["text"], "score": score}
+            rows.append(row | {"judgement": f"Of the other answers {better} were preferred.\nScore: {score}"})
+    (folder / "eft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 def srlm(*arguments: str | Path) -> None:
     done = subprocess.run([sys.executable, "-m", "srlm.cli", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_m1_is_trained_and_its_judgements_have_scores(model: Path, tmp_path: Path) -> None:
+def test_m1_is_trained_and_its_judgements_have_scores(model: Path, seeds: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
-    data = ("--oasst", SHARED / "oasst_en_100_trees.jsonl")
+    data = ("--ift", seeds / "ift.jsonl", "--eft", seeds / "eft.jsonl")
     srlm("init", root, "--model", model, *data, "--recipe", "small", *(f"--set={value}" for value in SMALL))
     srlm("iterate", "1", "--run", root)
     run = Run(root)
