@@ -25,10 +25,11 @@ from typing import Any
 from srlm.config import load_recipe, parse_config
 from srlm.demo.seed import make
 from srlm.engine import Sample, Sampling
+from srlm.engine.load import LocalModel
 from srlm.judge.agreement import judge_metrics
-from srlm.judge_file.__main__ import IN_FLIGHT, judge_rows
+from srlm.judge_file.__main__ import judge_rows
 from srlm.judge_file.columns import Columns
-from srlm.judge_file.job import Judged, JudgeJob, LocalModel
+from srlm.judge_file.job import Judged, JudgeJob
 from srlm.packaged import DEMO, PROMPTS
 from srlm.process.child import set_environment
 from srlm.records import JudgeEval, Messages
@@ -126,7 +127,7 @@ def timed(job: JudgeJob, engine: Any) -> tuple[float, Asked]:
     recording = Recording(engine)
     job.rows.unlink(missing_ok=True)
     started = time.monotonic()
-    asyncio.run(judge_rows(job, recording, IN_FLIGHT))
+    asyncio.run(judge_rows(job, recording))
     return time.monotonic() - started, recording.asked
 
 

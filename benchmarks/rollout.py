@@ -64,7 +64,7 @@ def main() -> None:
     llm = LLM(**engine_arguments(model, None, config.model.max_length, config.engine.args))
     rates: dict[str, list[float]] = {"srlm": [], "raw vLLM": []}
     for number in range(arguments.rounds):
-        for loaded in (engine.engine, llm.llm_engine):
+        for loaded in (engine.core.engine, llm.llm_engine):
             loaded.reset_prefix_cache()  # every round starts cold
         seconds, recording = srlm_rollout(engine, config, prompts, number)
         rates["srlm"].append(recording.tokens / seconds)

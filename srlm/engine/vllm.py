@@ -82,7 +82,7 @@ class VllmEngine:
         check_names(extra, {field.name for field in fields(EngineArgs)})
         kind = _OwnProcess if envs.VLLM_ENABLE_V1_MULTIPROCESSING else _InProcess
         try:
-            self._core = kind(arguments)
+            self.core = kind(arguments)
         except ValueError as error:  # pydantic's, too: its first line only counts the errors
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error).splitlines()[0]
@@ -90,7 +90,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """End the engine, and the process that it may have. What is asked afterwards fails."""
-        self._core.close()
+        self.core.close()
 
     async def sample(self, messages: Messages, sampling: Sampling, seed: int) -> list[Sample]:
         """See `Engine.sample`; a prompt is overlong when it and `max_tokens` together exceed the context."""
@@ -111,7 +111,7 @@ class VllmEngine:
             stop_token_ids=self._stop_ids,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        output = await self._core.request(prompt, parameters)
+        output = await self.core.request(prompt, parameters)
         return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
 
     async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
@@ -143,7 +143,7 @@ class VllmEngine:
 
         tokens = wanted[:MAX_LOGPROB_TOKEN_IDS]
         parameters = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
-        output = await self._core.request(context, parameters)
+        output = await self.core.request(context, parameters)
         found = output.outputs[0].logprobs[0]
         return {token: found[token].logprob for token in tokens}
 
@@ -156,7 +156,7 @@ class _InProcess:
         from vllm.usage.usage_lib import UsageContext
 
         # the context decides how many sequences and tokens a batch may have: that of a server is smaller
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+        self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._stepper: asyncio.Task[None] | None = None
         self._numbers = itertools.count()
@@ -165,21 +165,21 @@ class _InProcess:
         """What the engine says to one request, which joins the running batch."""
         number = str(next(self._numbers))
         future = self._futures[number] = asyncio.get_running_loop().create_future()
-        self._engine.add_request(number, {"prompt_token_ids": prompt}, parameters)
+        self.engine.add_request(number, {"prompt_token_ids": prompt}, parameters)
         if self._stepper is None or self._stepper.done():
             self._stepper = asyncio.create_task(self._step_until_idle())
         try:
             return await future
         except asyncio.CancelledError:
             self._futures.pop(number, None)
-            self._engine.abort_request([number])
+            self.engine.abort_request([number])
             raise
 
     async def _step_until_idle(self) -> None:
         """Step while requests are open. Between steps the waiting coroutines run and may add more."""
         try:
             while self._futures:
-                for output in self._engine.step():
+                for output in self.engine.step():
                     future = self._futures.pop(output.request_id, None)
                     if future is not None and not future.done():  # done: cancelled, and not yet aborted
                         future.set_result(output)
@@ -203,7 +203,7 @@ class _OwnProcess:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         engine_args = AsyncEngineArgs(**arguments, enable_log_requests=False)
-        self._engine = AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
+        self.engine = AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
         self._numbers = itertools.count()
 
     async def request(self, prompt: list[int], parameters: Any) -> Any:
@@ -213,7 +213,7 @@ class _OwnProcess:
         found: Any = None
         number = str(next(self._numbers))
         try:
-            async for output in self._engine.generate({"prompt_token_ids": prompt}, parameters, number):
+            async for output in self.engine.generate({"prompt_token_ids": prompt}, parameters, number):
                 found = output  # the only one: parameters ask for the finished text alone
         except EngineDeadError:
             raise StageError("vLLM's engine process ended: it was killed, or ran out of memory") from None
@@ -221,4 +221,4 @@ class _OwnProcess:
 
     def close(self) -> None:
         """End the engine's process."""
-        self._engine.shutdown()
+        self.engine.shutdown()

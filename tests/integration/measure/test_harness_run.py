@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from srlm.engine.load import LocalModel
 from srlm.errors import UserError
-from srlm.judge_file.job import LocalModel
 from srlm.measure.harness.job import HarnessJob
 from srlm.measure.harness.tasks import load, task_manager, task_names
 from srlm.store import write_rows
