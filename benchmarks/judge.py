@@ -123,7 +123,7 @@ def load() -> tuple[Any, Any, Any]:
 
 def timed(job: JudgeJob, engine: Any) -> tuple[float, Asked]:
     """Wall seconds of judging all rows from a cold prefix cache, and what was asked."""
-    engine.engine.reset_prefix_cache()
+    engine.core.engine.reset_prefix_cache()
     recording = Recording(engine)
     job.rows.unlink(missing_ok=True)
     started = time.monotonic()
