@@ -11,7 +11,7 @@ READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest -q -ra
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup other-lock demo check lint unit test test-slow test-all test-gpu docs base lock
+.PHONY: setup other-lock demo check lint unit test test-slow test-all test-gpu docs base lock check-gpu-lock
 
 setup: $(READY)
 	@:
@@ -71,14 +71,29 @@ docs: setup
 base: setup
 	python -m srlm.demo.base
 
-# Both locks, from the ranges in pyproject.toml. uv looks for the CPU build of torch where pip does.
-lock: export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Both locks, from the ranges in pyproject.toml. For the CPU lock uv looks for the CPU build of torch where pip does; for the
+# GPU lock it must not see that build, or it would pin it.
+CPU_WHEELS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
 COMPILE = $(UV) pip compile -q pyproject.toml --extra dev --extra eval --extra tensorboard --extra trackio --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28 --no-emit-find-links --no-emit-index-url
 lock:
-	$(COMPILE) --extra cpu --override requirements/overrides.txt -o requirements/cpu.txt
+	UV_FIND_LINKS="$(CPU_WHEELS)" $(COMPILE) --extra cpu --override requirements/overrides.txt -o requirements/cpu.txt
 	sed -i -e '/^torch==/s/+cpu//' -e '/^#/d' requirements/cpu.txt
-	$(COMPILE) --extra gpu -o requirements/gpu.txt
+	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(COMPILE) --extra gpu -o requirements/gpu.txt
 	sed -i -e '/^#/d' requirements/gpu.txt
 	for name in cpu gpu; do cat requirements/$$name.head requirements/$$name.txt > .lock && mv .lock requirements/$$name.txt; done
+
+# Whether the GPU lock can be installed and used as far as that goes without a GPU: in an environment of its own (9 GB, in
+# .gpu-check, removed at the end), on the Python that runs the tests.
+check-gpu-lock: GPU_CHECK := .gpu-check
+check-gpu-lock:
+	rm -rf $(GPU_CHECK)
+	$(UV) venv -q --python $(or $(PYTHON),python3) $(GPU_CHECK)
+	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(UV) pip install -q --python $(GPU_CHECK)/bin/python -r requirements/gpu.txt
+	$(UV) pip check --python $(GPU_CHECK)/bin/python
+	$(UV) pip install -q --python $(GPU_CHECK)/bin/python --no-deps --no-build-isolation -e .
+	$(GPU_CHECK)/bin/python -c "import torch, transformers, trl, peft, vllm; print('torch', torch.__version__, 'vllm', vllm.__version__)"
+	PATH=$(CURDIR)/$(GPU_CHECK)/bin:$$PATH srlm doctor || true
+	$(GPU_CHECK)/bin/python -m pytest -q tests/unit
+	rm -rf $(GPU_CHECK)

@@ -64,6 +64,8 @@ def check_names(extra: dict[str, Any], known: set[str]) -> None:
             raise UserError(f"engine.args: unknown key {name}", f"did you mean {close[0]}?" if close else "remove it")
         if name in ("model", "trust_remote_code", "load_format", "max_model_len"):
             raise UserError(f"engine.args: {name} cannot be set", "srlm sets it; the context is model.max_length")
+    if extra.get("data_parallel_size", 1) != 1:  # vLLM would hold so many GPUs, and one of them would work
+        raise UserError("engine.args: data_parallel_size cannot be set", "set engine.replicas instead")
 
 
 class VllmEngine:
