@@ -6,6 +6,7 @@ however it dies, the pipe closes and the child ends itself (`child.die_with_pare
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from srlm.process.job import Job, result_of
 from srlm.store import read_json, write_text
 
 POLL_SECONDS = 0.2
-OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory")  # how torch and the engine call it
+OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "No available memory")  # how torch and the engine call it
+ABOVE = "See root cause above"  # what vLLM says where its engine could not start
+CAUSE = re.compile(r"(?:^|\] )((?:\w+\.)*\w*Error: .+)")  # an exception's last line, perhaps behind a logger's prefix
 KILLED = "Signal 9 (SIGKILL) received by PID"  # how torchrun says that one of its processes was killed
 GRACE_SECONDS = 5.0  # between asking a child to end and killing it
 # Read by the C library before the child's first line. Memory that training gives back and takes again at each step
@@ -150,15 +153,18 @@ def _outcome(code: int, result: Path, log: Path, began: int, lighter: str) -> di
     found: dict[str, Any] = read_json(result) if result.exists() else {}
     if found.get("ok"):
         return dict(found["info"])
-    way = f": {lighter}" if lighter else ""
+    way, said = f": {lighter}" if lighter else "", [line for line in _since(log, began).splitlines() if line.strip()]
     if failed := found.get("failed"):
+        if ABOVE in failed:  # an engine in a process of its own leaves it there why it did not start
+            failed = next(
+                (why[1] for line in reversed(said) if ABOVE not in line and (why := CAUSE.search(line))), failed
+            )
         advice = way if any(word in failed for word in OUT_OF_MEMORY) else ""
         raise StageError(f"the child process failed: {failed}{advice} (see {log})")
     if found:
         raise UserError(found["problem"], found["fix"])
     if code == DISK_FULL:
         raise UserError(**NO_ROOM)
-    said = [line for line in _since(log, began).splitlines() if line.strip()]
     if code == -signal.SIGKILL or any(KILLED in line for line in said):
         raise StageError(f"the child process was killed, probably for lack of memory{way} (see {log})")
     ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

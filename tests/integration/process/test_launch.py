@@ -96,6 +96,20 @@ def test_memory_that_does_not_suffice_is_told_with_what_takes_less(tmp_path: Pat
         run(tmp_path, torchrun, lighter="take less")
 
 
+def test_why_an_engine_did_not_start_is_found_in_the_log(tmp_path: Path) -> None:
+    """As vLLM prints it: the engine's own process says why, and the process that waits for it says where to look."""
+    body = "from srlm.process.child import run_job\n"
+    body += (
+        "print('(EngineCore pid=1) ERROR 11-25 20:07:31 [core.py:9] ValueError: No available memory for the cache')\n"
+    )
+    body += "print('resource_tracker: There appear to be 1 leaked objects')\n"
+    body += "def work(): raise RuntimeError('Engine core initialization failed. See root cause above. Failed: {}')\n"
+    body += "run_job(work, here / 'result.json')"
+    (tmp_path / "log").write_text("ValueError: of an earlier child\n")
+    with pytest.raises(StageError, match=r"failed: ValueError: No available memory for the cache: take less \(see"):
+        run(tmp_path, body, lighter="take less")
+
+
 def test_temporary_files_go_with_the_child(tmp_path: Path) -> None:
     body = "import tempfile; Path(tempfile.gettempdir(), 'left').touch()\n"
     body += "(here / 'place').write_text(tempfile.gettempdir())\n" + result({"ok": True, "info": {}})
