@@ -135,7 +135,7 @@ def what_to_do(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     sampled = judge.mode != "expected" or judge.justify
     changes = [f"more judgements per answer (judge.samples = {2 * judge.samples + 1})"] if sampled else []
     changes += ['the expected score (judge.mode = "expected")'] if judge.mode != "expected" else []
-    rubric = judge.pairwise_rubric if judge.mode == "pairwise" else judge.rubric
+    rubric = judge.pairwise_rubric if judge.compares else judge.rubric
     changes += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (

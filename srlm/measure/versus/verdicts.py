@@ -59,7 +59,7 @@ class RunJudge:
         settings = self.run.config.judge
         if self.pairwise:
             return settings.model_copy(update={"mode": "pairwise"})
-        return settings.model_copy(update={"mode": "sampled"}) if settings.mode == "pairwise" else settings
+        return settings.model_copy(update={"mode": "sampled"}) if settings.compares else settings
 
     @cached_property
     def engine(self) -> EngineSpec:
