@@ -40,14 +40,14 @@ def command_line() -> str:
     root = typer.main.get_command(app)
     commands = list(walk(root, "srlm"))
     codes = (
-        f"`{DONE}` done; `{FINDING}` a finding or a failed stage; `{USER_ERROR}` a mistake that you can mend, and one "
-        f"line says how; `{INTERRUPTED}` interrupted"
+        f"`{DONE}` done; `{FINDING}` a finding or a failed stage; `{USER_ERROR}` a mistake that you can fix (one line "
+        f"says how); `{INTERRUPTED}` interrupted"
     )
     parts = [
         "# Command line",
         MADE,
         root.help or NOTHING,
-        "`srlm COMMAND --help` shows the same in the terminal. Square brackets mark what may be left out.",
+        "`srlm COMMAND --help` shows the same in the terminal. Square brackets mark what you can leave out.",
         f"Exit codes: {codes}.",
         table(["command", "what it does"], [[_link(name), _first_sentence(found.help)] for name, found in commands]),
         *_examples(root.epilog),
@@ -115,7 +115,7 @@ def _placeholder(found: Any) -> str:
 def _default(found: Any) -> str:
     """What holds where the option is not given; nothing for a flag, and for an option that is then simply not set."""
     if found.required:
-        return "must be given"
+        return "required"
     if isinstance(found.show_default, str):
         return found.show_default
     if found.default is None or found.is_flag:
@@ -161,7 +161,7 @@ def settings() -> str:
     parts = [
         "# Settings",
         MADE,
-        "A run's settings are in its `config.toml`, one table for each concern. `srlm config` prints them all. "
+        "A run's settings are in its `config.toml`, in several tables. `srlm config` prints them all. "
         "`srlm init --set judge.samples=5` sets one at the start; later, edit the file.",
         "A setting with a **yes** in the last column is a knob. It changes speed or reporting, not what is computed. "
         "So it may change in the middle of a run. Any other setting may change until a stage that reads it has begun. "
@@ -171,9 +171,7 @@ def settings() -> str:
     ]
     for name, kind in tables(Config):
         about = (
-            inspect.cleandoc(kind.__doc__ or NOTHING)
-            if name
-            else "These stand above all tables. Leave them as they are."
+            inspect.cleandoc(kind.__doc__ or NOTHING) if name else "These come before all tables. Do not change them."
         )
         rows = [_row(name, key, field) for key, field in kind.model_fields.items() if not table_of(field)]
         parts += [f"## [{name}]" if name else "## At the top", about]

@@ -13,7 +13,7 @@ from srlm.errors import DONE, FINDING, INTERRUPTED, USER_ERROR, StageError, User
 
 app = typer.Typer(
     name="srlm",
-    help="Self-rewarding language models: a model answers, judges its own answers, and trains on what it preferred.",
+    help="Self-rewarding language models: a model answers, judges its own answers, and learns from what it prefers.",
     epilog="Start with: srlm init runs/demo --recipe demo && srlm iterate 3 --run runs/demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
@@ -22,32 +22,32 @@ app = typer.Typer(
 
 app.add_typer(seed_cli.app, name="seed")
 
-RunOption = Annotated[
-    Path | None, typer.Option("--run", help="The run folder; by default the only or latest in runs/.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print data instead of tables.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder. Default: the latest one in runs/.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command(epilog="srlm init runs/a --model ./my-model --ift ift.jsonl --eft eft.jsonl --recipe small")
 def init(
-    run: Annotated[Path, typer.Argument(help="The run folder to make.")],
+    run: Annotated[Path, typer.Argument(help="The run folder to create.")],
     model: Annotated[str | None, typer.Option(help="Base model M0: a folder or a Hugging Face id.")] = None,
     ift: Annotated[Path | None, typer.Option(help="Instruction data: JSONL, JSON, CSV or Parquet.")] = None,
     eft: Annotated[Path | None, typer.Option(help="Judging data: JSONL, JSON, CSV or Parquet.")] = None,
     ranked: Annotated[
-        Path | None, typer.Option(help="For --eft: ranked responses, from which the run builds its EFT.")
+        Path | None, typer.Option(help="Instead of --eft: ranked responses. The run builds its EFT from them.")
     ] = None,
     oasst: Annotated[
-        list[str] | None, typer.Option(help="For --ift and --eft: an OASST export, as `srlm seed oasst` reads it.")
+        list[str] | None, typer.Option(help="Instead of --ift and --eft: an OASST export (see `srlm seed oasst`).")
     ] = None,
     held_out_eft: Annotated[
-        Path | None, typer.Option(help="Ranked responses to measure the judge with; else split off EFT.")
+        Path | None, typer.Option(help="Ranked responses to measure the judge on. Default: a part of EFT.")
     ] = None,
-    eval_prompts: Annotated[Path | None, typer.Option(help="Held-out evaluation prompts; else split off IFT.")] = None,
+    eval_prompts: Annotated[
+        Path | None, typer.Option(help="Held-out evaluation prompts. Default: a part of the IFT prompts.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
 ) -> None:
-    """Check model and seed data, and make a run folder."""
+    """Check the model and the seed data, and create a run folder."""
     from srlm.run.init import Sources, init_run
 
     sources = Sources(
@@ -66,22 +66,25 @@ def init(
 
 @app.command(epilog="srlm iterate 3 --run runs/a")
 def iterate(
-    n: Annotated[int, typer.Argument(min=0, help="Bring the run to M_N.")],
+    n: Annotated[int, typer.Argument(min=0, help="The model to reach: 3 for M3.")],
     run: RunOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     redo: Annotated[
         str | None,
         typer.Option(
-            help='Make "M2" (or a stage, "M1/aift", or all that is "stale") and what follows anew, with the old kept.'
+            help='Redo "M2" (a model), "M1/aift" (a stage) or "stale" (all stale stages), and what follows from it.'
         ),
     ] = None,
     accept_judge: Annotated[
         bool,
-        typer.Option("--accept-judge", help="Train on although the health gate has findings; run.json keeps them."),
+        typer.Option("--accept-judge", help="Continue despite the health gate's findings. run.json records them."),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at a model that is not promoted.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop if a new model is not promoted.")] = False,
 ) -> None:
-    """Train, measure and let the model make its own training data, up to M_N. Rerun after anything: it goes on."""
+    """Bring the run to M_N: train each model, measure it, and let it make the training data for the next one.
+
+    You can stop and rerun this at any time. It continues where it stopped.
+    """
     from srlm.console import say
     from srlm.run.folder import find_run
 
@@ -101,24 +104,26 @@ def iterate(
     try:
         bring_to(found, n, redo, accept_judge, strict)
     except KeyboardInterrupt:
-        say(f"Stopped. What is finished is safe; go on with: {again}")
+        say(f"Stopped. Finished work is safe. To continue: {again}")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"{found.root} is at M{n}. Look at it: srlm inspect {found.root}")
+    say(f"{found.root} has reached M{n}. To see the results: srlm inspect {found.root}")
 
 
 @app.command(epilog="srlm inspect runs/a M2 --sort disagreement")
 def inspect(
-    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
     model: Annotated[str | None, typer.Argument(help="One model, e.g. M2.")] = None,
-    row: Annotated[str | None, typer.Option(help="All about one row: answers, judgements and the pair.")] = None,
-    sort: Annotated[str | None, typer.Option(help="List rows by margin, score, length or disagreement.")] = None,
+    row: Annotated[str | None, typer.Option(help="Show one row in full: its answers, judgements and pair.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="List rows, sorted by margin, score, length or disagreement.")
+    ] = None,
     grep: Annotated[str | None, typer.Option(help="List rows that match a regular expression.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
     reverse: Annotated[bool, typer.Option("--reverse", help="List the lowest first.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Write RUN/report.html: charts and rows on one page.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the iterations of a run as a table or a page, one model's numbers and examples, or single rows."""
+    """Show a run: all models as a table or a page, one model with examples, or single rows."""
     from srlm.console import out, say
     from srlm.report import inspect_rows, inspect_run, say_outdated
     from srlm.run.folder import find_run
@@ -139,24 +144,30 @@ def inspect(
 
 @app.command("eval", epilog="srlm eval runs/a --against M1")
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
     against: Annotated[
-        str | None, typer.Option(help="M1, a model's folder or id, or alpaca_eval outputs; else earlier models.")
+        str | None, typer.Option(help="M1, a model's folder or id, or an alpaca_eval file. Default: earlier models.")
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompts in alpaca_eval's form; else the held-out ones.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Prompts in alpaca_eval's form. Default: the held-out prompts.")
+    ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Instead: tasks of lm-evaluation-harness by name, or YAML files or folders; commas between."),
+        typer.Option(
+            help="Run lm-evaluation-harness tasks instead: names, YAML files or folders, with commas between."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="For --tasks: only so many questions of each task.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --tasks: the maximum number of questions per task.")
+    ] = None,
     few_shot: Annotated[
-        int | None, typer.Option(min=0, help="For --tasks: so many examples before a question; else as the task says.")
+        int | None, typer.Option(min=0, help="With --tasks: examples before each question. Default: as the task says.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models of a run head to head, by the one judge that [versus] names (else M1).
+    """Compare the models of a run head to head. The judge is the model named in [versus], or else M1.
 
-    With --tasks: let M0, M1, ... do tasks of lm-evaluation-harness, and show what training cost them there.
+    With --tasks: run tasks of lm-evaluation-harness on M0, M1, and so on, and show what training cost there.
     """
     from srlm.console import say
     from srlm.measure.harness.command import eval_tasks
@@ -165,9 +176,9 @@ def evaluate(
     from srlm.run.folder import find_run
 
     if tasks is not None and (against or prompts):
-        raise UserError("--tasks goes with neither --against nor --prompts", "use two commands")
+        raise UserError("--tasks cannot be combined with --against or --prompts", "use two commands")
     if tasks is None and (limit or few_shot is not None):
-        raise UserError("--limit and --few-shot are about tasks", "name some with --tasks")
+        raise UserError("--limit and --few-shot only work with --tasks", "name the tasks with --tasks")
     found, how = find_run(run)
     if run is None:
         say(f"{found.root} ({how})")
@@ -178,15 +189,15 @@ def evaluate(
         else:
             eval_tasks(found, tasks, limit, few_shot, as_json)
     except KeyboardInterrupt:
-        say("Stopped. What was done is safe: the same command goes on.")
+        say("Stopped. Finished work is safe. To continue, run the same command again.")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(epilog="srlm measure runs/a")
 def measure(
-    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
 ) -> None:
-    """Compute the figures of every model anew from the run's rows, as after an upgrade of srlm; loads no model."""
+    """Recompute the figures of every model from the run's rows, for example after an upgrade. Loads no model."""
     from srlm.console import say
     from srlm.measure.figures import measure_run
     from srlm.run.folder import find_run
@@ -199,11 +210,11 @@ def measure(
 
 @app.command(epilog="srlm export runs/a M2 --out my-model")
 def export(
-    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
-    model: Annotated[str | None, typer.Argument(help="Which model, e.g. M2; else the last that is measured.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder to make; else RUN/export-M2.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Which model, e.g. M2. Default: the last measured one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to create. Default: RUN/export-M2 (for M2).")] = None,
 ) -> None:
-    """Write a model with a card, its answers for alpaca_eval, and the pairs that it learned from for TRL."""
+    """Export a model with its model card, its answers (for alpaca_eval) and its training pairs (for TRL)."""
     from srlm.console import out as stdout
     from srlm.loop.export import export_model
     from srlm.measure.figures import measured_model
@@ -216,10 +227,10 @@ def export(
 
 @app.command(epilog="srlm view runs/a")
 def view(
-    run: Annotated[Path | None, typer.Argument(help="The run folder; by default the only or latest in runs/.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8765,
+    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1. 0 picks a free one.")] = 8765,
 ) -> None:
-    """Serve the page of the whole run to browsers of this machine, until Ctrl+C."""
+    """Show the whole run as a web page, to browsers on this machine only. Stop it with Ctrl+C."""
     from srlm.console import say
     from srlm.report.view import serve
     from srlm.run.folder import find_run
@@ -232,32 +243,48 @@ def view(
 
 @app.command(epilog="srlm judge answers.jsonl --run runs/a | srlm judge answers.csv --endpoint URL --model NAME")
 def judge(
-    file: Annotated[str, typer.Argument(help='JSONL, JSON, CSV or Parquet; "-": JSONL from stdin, judged to stdout.')],
+    file: Annotated[
+        str, typer.Argument(help='JSONL, JSON, CSV or Parquet. "-" reads JSONL from stdin and writes to stdout.')
+    ],
     run: Annotated[Path | None, typer.Option("--run", help="Judge with a run's model, settings and rubric.")] = None,
-    iteration: Annotated[str | None, typer.Option(help="Which of the run's models, e.g. M2; else the last.")] = None,
-    model: Annotated[str | None, typer.Option(help="Judge with this model: a folder, a hub id, a served name.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible server; key in OPENAI_API_KEY.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Output; its extension decides. Else FILE.judged.EXT.")] = None,
-    mode: Annotated[str | None, typer.Option(help="sampled, expected or pairwise.")] = None,
-    rubric: Annotated[str | None, typer.Option(help="Your rubric file, or judge_1_10, judge_reference, ...")] = None,
+    iteration: Annotated[
+        str | None, typer.Option(help="Which of the run's models, e.g. M2. Default: the last.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The judge: a folder, a Hugging Face id or a served name.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server; set OPENAI_API_KEY to its key.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output; its ending sets the format. Default: FILE.judged.EXT.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="How to score: sampled, expected or pairwise.")] = None,
+    rubric: Annotated[str | None, typer.Option(help="A rubric file, or a shipped one: judge_1_10, ...")] = None,
     samples: Annotated[int | None, typer.Option(help="Judgements per response (K).")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the judge.")] = None,
-    prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column of prompts or conversations.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column with prompts or conversations.")] = None,
     response: Annotated[
-        list[str] | None, typer.Option(metavar="COL", help="Column of responses, or of lists of them; repeatable.")
+        list[str] | None, typer.Option(metavar="COL", help="Column with responses, or with lists of them; repeatable.")
     ] = None,
-    reference: Annotated[str | None, typer.Option(metavar="COL", help="Column of right answers.")] = None,
-    judge_prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column of whole judge prompts.")] = None,
-    scale: Annotated[str | None, typer.Option(metavar="LOW-HIGH", help="Scale of whole judge prompts.")] = None,
-    human_score: Annotated[str | None, typer.Option(metavar="COL", help="People's scores, higher is better.")] = None,
-    human_rank: Annotated[str | None, typer.Option(metavar="COL", help="People's ranks, lower is better.")] = None,
-    human_label: Annotated[str | None, typer.Option(metavar="COL", help="Which of two is better: 1/2, A/B.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="COL", help="Rows with the same prompt; else by prompt.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once to an endpoint.")] = 32,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request to an endpoint.")] = 300.0,
+    reference: Annotated[str | None, typer.Option(metavar="COL", help="Column with correct answers.")] = None,
+    judge_prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column with complete judge prompts.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="LOW-HIGH", help="With --judge-prompt: the range of scores.")
+    ] = None,
+    human_score: Annotated[str | None, typer.Option(metavar="COL", help="People's scores; higher is better.")] = None,
+    human_rank: Annotated[str | None, typer.Option(metavar="COL", help="People's ranks; lower is better.")] = None,
+    human_label: Annotated[
+        str | None, typer.Option(metavar="COL", help="Which of two is better: 1 or 2, A or B.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COL", help="Same for rows with the same prompt. Default: the prompt.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Simultaneous requests to an endpoint.")] = 32,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Time limit for a request to an endpoint, in seconds.")
+    ] = 300.0,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
 ) -> None:
-    """Score any file of responses with a model as the judge, and say how far it agrees with people."""
+    """Score the responses in any file with a model as the judge, and show how well it agrees with people."""
     from srlm.console import say
     from srlm.judge_file.columns import Columns
     from srlm.judge_file.command import judge_file
@@ -296,13 +323,14 @@ def judge(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FINDING) from None
     except KeyboardInterrupt:
-        say("Stopped." if file == "-" and out is None else "Stopped. Judged rows are safe: the same command goes on.")
+        kept = " Judged rows are safe. To continue, run the same command again."
+        say("Stopped." + ("" if file == "-" and out is None else kept))
         raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
-def config(recipe: Annotated[str, typer.Option(help="demo, small or paper.")] = "paper") -> None:
-    """Print a recipe's settings with a comment on every key."""
+def config(recipe: Annotated[str, typer.Option(help="Which recipe: demo, small or paper.")] = "paper") -> None:
+    """Print a recipe's settings, each with a comment."""
     from srlm.config import load_recipe, parse_config, to_toml
 
     values: dict[str, Any] = {"recipe": recipe, "model": {"path": "MODEL"}} | load_recipe(recipe)
@@ -312,7 +340,7 @@ def config(recipe: Annotated[str, typer.Option(help="demo, small or paper.")] = 
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has, what is missing, and how to get it."""
+    """Show what this machine has, what is missing, and how to get it."""
     from srlm.doctor import doctor as examine
 
     raise typer.Exit(examine())
@@ -334,7 +362,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a finding or a failed stage, 2 the user's error, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 a finding or a failed stage, 2 a user error, 130 interrupted."""
     try:
         app()
     except UserError as error:
@@ -346,7 +374,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _fail("the disk is full: make room, then run the same command again", USER_ERROR)
+        _fail("the disk is full: free some space, then run the same command again", USER_ERROR)
 
 
 def _fail(problem: str, code: int) -> None:

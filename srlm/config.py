@@ -36,7 +36,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str) -> dict[str, Any]:
     """A shipped recipe as a nested dict. Raises UserError for an unknown name."""
     if name not in recipe_names():
-        raise UserError(f"no recipe {name!r}", f"known: {', '.join(recipe_names())}{_nearest(name, recipe_names())}")
+        known = ", ".join(recipe_names())
+        raise UserError(f"there is no recipe {name!r}", f"known: {known}{_nearest(name, recipe_names())}")
     return tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
 
 
@@ -45,9 +46,10 @@ def load_config(path: Path) -> Config:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error})", "mend that line") from None
+        raise UserError(f"{path}: not valid TOML ({error})", "fix that line") from None
     if isinstance(found := values.get("format"), int) and found > FORMAT:
-        raise UserError(f"{path}: run folder of format {found}, this srlm knows up to {FORMAT}", "upgrade srlm")
+        problem = f"{path}: the run folder has format {found}, but this srlm knows only formats up to {FORMAT}"
+        raise UserError(problem, "upgrade srlm")
     return parse_config(values, str(path))
 
 
@@ -68,7 +70,7 @@ def _moved(values: dict[str, Any], source: str) -> dict[str, Any]:
             continue
         value, target = result[table].pop(name), result.setdefault(new_table, {})
         if new_name in target:
-            raise UserError(f"{source}: {old} is called {new} now, and both are set", f"remove {old}")
+            raise UserError(f"{source}: {old} is now called {new}, but both are set", f"remove {old}")
         target[new_name] = value
     return result
 
@@ -90,7 +92,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
     for override in overrides:
         key, equals, text = renamed_override(override).partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set {override}: no key=value", "e.g. --set judge.samples=5")
+            raise UserError(f"--set {override}: not of the form key=value", "e.g. --set judge.samples=5")
         table = result
         *tables, last = key.strip().split(".")
         for name in tables:
@@ -106,7 +108,9 @@ def to_toml(config: Config) -> str:
     import tomlkit  # only `init` and `config` write TOML: `inspect` shall start fast
 
     document = tomlkit.document()
-    document.add(tomlkit.comment("Settings of this run. `srlm iterate --dry-run` says what a change would make stale."))
+    document.add(
+        tomlkit.comment("Settings of this run. `srlm iterate --dry-run` shows what a change would make stale.")
+    )
     _add_fields(document, config)
     return tomlkit.dumps(document)
 
@@ -212,7 +216,7 @@ def _explain(error: ValidationError, source: str) -> tuple[str, str]:
         return f"{source}: {key} is not set", "set it"
     field = keys.get(key)
     allowed = f"; allowed: {_allowed(field)}" if field and _allowed(field) else ""
-    return f"{source}: {key} = {first['input']!r} ({first['msg']}){allowed}", "give a value that fits"
+    return f"{source}: {key} = {first['input']!r} ({first['msg']}){allowed}", "give an allowed value"
 
 
 def _nearest(word: str, known: list[str]) -> str:

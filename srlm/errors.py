@@ -1,11 +1,11 @@
-"""What can go wrong by the user's doing: one line that names the problem and the way on."""
+"""Errors that the user sees: one line that says what is wrong and what to do about it."""
 
 # Exit codes of every command.
 DONE, FINDING, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
 class UserError(Exception):
-    """A mistake or a circumstance that the user can mend; shown as one line, exit code 2, no traceback."""
+    """A problem that the user can fix; shown as one line, exit code 2, no traceback."""
 
     def __init__(self, problem: str, fix: str = "") -> None:
         self.problem, self.fix = problem, fix

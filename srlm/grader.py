@@ -32,5 +32,5 @@ def load_grader(name: str) -> Grader | None:
 def checked_marks(marks: dict[str, float] | None, row: str) -> dict[str, float] | None:
     """A grader's marks, if all are numbers. Raises UserError: what is not finite could not be read back."""
     if marks is not None and not all(math.isfinite(value) for value in marks.values()):
-        raise UserError(f"eval.grader gave {marks} for {row}", "let it give finite numbers, or None for no opinion")
+        raise UserError(f"eval.grader gave {marks} for {row}", "it must return finite numbers, or None for no opinion")
     return marks

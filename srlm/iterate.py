@@ -40,10 +40,10 @@ from srlm.train.trackers import check_trackers
 
 
 def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:
-    """Bring the run to M_n. Rerun after anything: what is done stays, what is partial goes on from its last row.
+    """Bring the run to M_n. Safe to rerun: finished stages stay, and a partial one continues from its last row.
 
-    With `redo` ("M2", a stage, or "stale") that and what was made from it is first kept aside, to be made anew. With
-    `accept_judge` findings of the health gate are recorded and do not stop the run; with `strict` findings of the
+    With `redo` ("M2", a stage, or "stale"), its files and all made from them are first moved aside and made again. With
+    `accept_judge`, findings of the health gate are recorded and do not stop the run; with `strict`, findings of the
     promotion gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
@@ -51,11 +51,13 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
         check_trackers(run.config.train.report_to)
         changes = check_plan(run, n, redo)
         for change in changes:
-            say(f"{change['key']} was {change['was']}, is now {change['is']}: accepted, only unfinished work reads it")
+            say(
+                f"{change['key']} was {change['was']}, is now {change['is']}; accepted, as only unfinished work uses it"
+            )
         if redo is not None:
             for t in run.measured:
                 keep_verdict(run, t)  # so that what the gate said goes with the pairs that it was said of
-            say(f"{redo} and what was made from it is kept in {set_aside(run, redo)}")
+            say(f"--redo {redo}: the old files are kept in {set_aside(run, redo)}")
         paired_otherwise = any(change["key"].startswith("pairs.") for change in changes)
         measure_again(run, run.measured if redo or paired_otherwise else outdated(run))
         Iteration(run, n, lock, accept_judge, strict).all()
@@ -95,7 +97,7 @@ class Iteration(Phases):
     # --- EFT from ranked responses -----------------------------------------------------------------------------------
 
     def build_eft(self) -> None:
-        """The baseline (M_0, or its SFT on IFT alone) judges what people ranked; what agrees with them is EFT."""
+        """The baseline (M_0, or M_0 after SFT on IFT alone) judges ranked responses; what agrees with people is EFT."""
         train = self.stages.get(f"{BASELINE}/train")
         if train and not self.done(train):
             self.train_child(BASELINE, SFT)
@@ -116,10 +118,10 @@ class Iteration(Phases):
         info |= {"rule": RULE} | made.counts
         write_rows(run.baseline.dropped, made.dropped)
         if problem := shortage(made.counts, settings):
-            raise StageError(f"{problem} (settings: {run.paths.config}; then run the same command again)")
+            raise StageError(f"{problem}. Settings are in {run.paths.config}; then run the same command again")
         write_rows(run.baseline.eft, made.eft)
         kept, responses = made.counts["kept"], made.counts["responses"]
-        say(f"EFT: {kept} of {responses} ranked responses, each with a judgement that agrees with people")
+        say(f"EFT: {kept} of {responses} ranked responses have a judgement that agrees with people and was kept")
 
     # --- train -----------------------------------------------------------------------------------------------------
 
@@ -160,8 +162,8 @@ class Iteration(Phases):
         rows = read_rows(self.run.at(t).instructions, Instruction)
         counts, wanted = instruction_counts(rows), self.run.config.instructions.count
         if counts["kept"] < wanted:
-            kept, asked, dropped = counts["kept"], counts["asked"], counts["dropped"]
-            say(f"M{t}: only {kept} of {wanted} instructions from {asked} requests; dropped: {dropped}")
+            kept, asked, dropped = counts["kept"], counts["asked"], _by_reason(counts["dropped"])
+            say(f"M{t}: only {kept} of {wanted} instructions were kept, out of {asked} requests; dropped: {dropped}")
         return counts
 
     # --- is it better? ---------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class Iteration(Phases):
             say_result(f"M{t}", found["against"])
 
     def check_promotion(self, t: int) -> None:
-        """Whether M_t is better than the model before it: said (promote.action), or with --strict the end of the call.
+        """Say whether M_t is better than the model before it; with --strict (or promote.action), stop if it is not.
 
         Nothing is asked again once the next model is trained.
         """
@@ -188,8 +190,8 @@ class Iteration(Phases):
         for finding in findings:
             say(f"M{t}, promotion: {finding}")
         if (self.strict or settings.action == "stop") and any(not finding.waived for finding in findings):
-            way = "leave out --strict" if settings.action == "warn" else 'set promote.action = "warn"'
-            raise StageError(f"M{t} is not promoted; see `srlm inspect {self.run.root}`. To go on all the same, {way}")
+            way = "run it without --strict" if settings.action == "warn" else 'set promote.action = "warn"'
+            raise StageError(f"M{t} is not promoted; see `srlm inspect {self.run.root}`. To continue anyway, {way}")
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +247,11 @@ class Iteration(Phases):
         if stopping and not accepted:
             raise StageError(what_to_do(run.root, t, self.n, run.config.judge))
         if not figures["aift"]["pairs"]:
-            dropped = figures["aift"]["dropped"]
-            raise StageError(f"M{t} made no preference pair: {dropped}; see `srlm inspect {run.root}`")
+            dropped = _by_reason(figures["aift"]["dropped"])
+            raise StageError(f"M{t} made no preference pairs ({dropped}); see `srlm inspect {run.root}`")
         say(f"M{t}, health gate: " + ("accepted with --accept-judge" if accepted else "passed"))
+
+
+def _by_reason(counts: dict[str, int]) -> str:
+    """Counts for the user: "3 tie, 2 too short"."""
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"

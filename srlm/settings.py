@@ -64,48 +64,50 @@ def later(default: Any, description: str, before: Any, **constraints: Any) -> An
 class RunSettings(Settings):
     """The run as a whole."""
 
-    seed: int = Field(1, ge=0, description="Every sampling and shuffling seed derives from it.")
+    seed: int = Field(1, ge=0, description="All other seeds, for sampling and shuffling, are derived from it.")
 
 
 class ModelSettings(Settings):
     """The base model M0."""
 
     path: str = Field(description="Folder or Hugging Face id of the base model M0.")
-    revision: str | None = Field(None, description="Revision of a Hugging Face id.")
+    revision: str | None = Field(None, description="Revision (branch, tag or commit) of a Hugging Face id.")
     max_length: int = Field(
-        2048, ge=16, description="Context in tokens, for generation and training; at most what the model has."
+        2048,
+        ge=16,
+        description="Context length in tokens, for generation and training; at most the model's own.",
     )
 
 
 class DataSettings(Settings):
-    """How the seed data was split at init (changing it later needs a new run)."""
+    """How the seed data is split at init. To change this later, make a new run."""
 
     held_out_eft: float = Field(
-        0.25, gt=0, lt=1, description="Share of the EFT prompts held out to measure the judge; split by prompt."
+        0.25, gt=0, lt=1, description="Share of the EFT prompts that is held out to measure the judge."
     )
     eval_prompts: int = Field(
-        200, ge=1, description="Held-out evaluation prompts: taken from IFT, or the first so many of --eval-prompts."
+        200, ge=1, description="Number of evaluation prompts: held out from IFT, or the first ones of --eval-prompts."
     )
 
 
 class BaselineSettings(Settings):
-    """How EFT is built from responses that people ranked (paper: section 3.1.1); without them nothing reads this."""
+    """How EFT is built from responses that people ranked (paper: section 3.1.1). Other runs do not use this."""
 
     train: bool = Field(
-        True, description="First train the judging baseline by SFT of M0 on IFT; false where M0 follows instructions."
+        True, description="First train the baseline judge: SFT of M0 on IFT. Not needed if M0 follows instructions."
     )
     max_share: float = Field(
-        0.5, gt=0, le=1, description="Largest share of one score in EFT: else the judge learns to say it always."
+        0.5, gt=0, le=1, description="Maximum share of any one score in EFT, or the judge learns to give it every time."
     )
-    min_rows: int = Field(16, ge=1, description="Stop where fewer judgements agree with the human ranking.")
+    min_rows: int = Field(16, ge=1, description="Stop if fewer judgements than this can be kept for EFT.")
 
 
 class EngineSettings(Settings):
     """How text is generated."""
 
-    replicas: int = knob(1, "Engines side by side, each with its share of the GPUs, or of the CPU's cores.", ge=1)
+    replicas: int = knob(1, "Engines that run in parallel. They share the GPUs, or the CPU cores, evenly.", ge=1)
     args: dict[str, Any] = Field(
-        {}, description="vLLM engine arguments, passed through as they are, e.g. tensor_parallel_size = 4."
+        {}, description="vLLM engine arguments, passed on unchanged, e.g. tensor_parallel_size = 4."
     )
 
 
@@ -113,39 +115,39 @@ class Sampled(Settings):
     """Sampling settings shared by the three uses of the model."""
 
     temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
-    top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling: share of the probability kept.")
-    max_tokens: int = Field(512, ge=1, description="Longest reply in tokens.")
+    top_p: float = Field(0.9, gt=0, le=1, description="Nucleus sampling: share of the probability to keep.")
+    max_tokens: int = Field(512, ge=1, description="Maximum length of a reply, in tokens.")
 
 
 class InstructionSettings(Sampled):
     """New instructions, written from few-shot examples (paper: section 2.2 and appendix)."""
 
     source: Literal["self", "model", "file"] = Field(
-        "self", description='Who writes them: the current model ("self"), a fixed "model", or a "file".'
+        "self", description='Who writes them: the current model ("self"), a fixed "model", or a "file" of prompts.'
     )
-    path: str = Field("", description="The fixed model, or the JSONL file of prompts, that `source` names.")
-    endpoint: str = Field("", description='OpenAI-compatible server of the fixed model; "": it is loaded here.')
+    path: str = Field("", description="The fixed model or the JSONL file of prompts, as `source` says.")
+    endpoint: str = Field("", description='OpenAI-compatible server of the fixed model; "" loads it here.')
     count: int = Field(1000, ge=1, description="New instructions per iteration.")
     few_shot_ift: int = Field(6, ge=1, description="Examples from IFT in each request.")
-    few_shot_generated: int = Field(2, ge=0, description="Examples from this iteration's earlier rounds.")
-    round_size: int = Field(256, ge=1, description="Requests per round; few-shot examples come from earlier rounds.")
-    max_attempts: float = Field(4, ge=1, description="Give up after so many requests per instruction wanted.")
+    few_shot_generated: int = Field(2, ge=0, description="Examples from earlier rounds of the same iteration.")
+    round_size: int = Field(256, ge=1, description="Requests per round. Generated examples come from earlier rounds.")
+    max_attempts: float = Field(4, ge=1, description="Give up after this many requests per instruction wanted.")
     rouge_l: float = Field(
-        0.7, gt=0, le=1, description="Drop an instruction whose ROUGE-L with a kept or seed one reaches this."
+        0.7, gt=0, le=1, description="Drop an instruction with a ROUGE-L of this or more to a kept or seed one."
     )
     keywords: list[str] = Field(
         ["image", "images", "picture", "pictures", "photo", "graph", "file", "video", "draw"],
-        description="Drop an instruction with one of these words: a text model cannot do what it asks.",
+        description="Drop instructions with one of these words: a text model cannot do what they ask.",
     )
-    min_words: int = Field(3, ge=1, description="Drop shorter instructions.")
-    max_words: int = Field(150, ge=1, description="Drop longer instructions.")
+    min_words: int = Field(3, ge=1, description="Drop instructions with fewer words.")
+    max_words: int = Field(150, ge=1, description="Drop instructions with more words.")
     temperature: float = Field(0.6, ge=0, description="Sampling temperature.")
-    max_tokens: int = Field(256, ge=1, description="Longest instruction in tokens.")
+    max_tokens: int = Field(256, ge=1, description="Maximum length of an instruction, in tokens.")
 
     @model_validator(mode="after")
     def _endpoint_of_a_model(self) -> "InstructionSettings":
         if self.endpoint and self.source != "model":
-            raise ValueError('instructions.endpoint needs instructions.source = "model", and path, its name there')
+            raise ValueError('instructions.endpoint needs instructions.source = "model", and its name there as path')
         return self
 
 
@@ -154,7 +156,7 @@ class RolloutSettings(Sampled):
 
     candidates: int = Field(4, ge=2, description="Candidates per instruction (N).")
     max_in_flight: int = knob(
-        64, "Instructions (or evaluation rows) worked on at once: what a crash can make you do again.", ge=1
+        64, "Instructions or evaluation rows in progress at once. After a crash, these are done again.", ge=1
     )
 
 
@@ -162,26 +164,26 @@ SCORED_BY = ("temperature", "top_p", "max_tokens", "mode", "samples", "justify")
 
 
 class JudgeSettings(Sampled):
-    """LLM-as-a-Judge: how a score is made, and by which rubric."""
+    """LLM-as-a-Judge: how an answer gets its score, and by which rubric."""
 
     mode: Literal["sampled", "expected", "pairwise"] = Field(
         "sampled",
-        description="Mean of sampled scores, probability-weighted score, or share of wins over the other candidates.",
+        description="How to score: mean of sampled scores, mean by probabilities, or share of wins over the others.",
     )
-    samples: int = Field(3, ge=1, description="Judgements per candidate, or comparisons per pair of them (K).")
-    justify: bool = Field(True, description="Mode expected: write a justification (K of them) before the score.")
+    samples: int = Field(3, ge=1, description="Judgements per candidate, or comparisons per pair of candidates (K).")
+    justify: bool = Field(True, description="In mode expected: write K justifications, each before its score.")
     rubric: str = Field(
         "judge.txt",
-        description="Rubric of scores: at init a file or a shipped name; then a file in the run's prompts/.",
+        description="Rubric for scores. At init: a file or a shipped name. Later: a file in the run's prompts/.",
     )
-    pairwise_rubric: str = Field("pairwise.txt", description="Rubric of mode pairwise; named like `rubric`.")
-    endpoint: str = Field("", description='OpenAI-compatible server that judges in the place of M_t; "": M_t itself.')
-    model: str = Field("", description="Name of the judge at that server.")
+    pairwise_rubric: str = Field("pairwise.txt", description="Rubric for mode pairwise, named like `rubric`.")
+    endpoint: str = Field("", description='OpenAI-compatible server that judges instead of M_t; "" for M_t itself.')
+    model: str = Field("", description="The judge's name on that server.")
 
     @model_validator(mode="after")
     def _endpoint_with_a_name(self) -> "JudgeSettings":
         if bool(self.endpoint) != bool(self.model):
-            raise ValueError("judge.endpoint and judge.model (the model's name there) go together")
+            raise ValueError("judge.endpoint and judge.model (the model's name there) must be set together")
         return self
 
     @property
@@ -196,30 +198,32 @@ class JudgeSettings(Sampled):
 
 
 class PairSettings(Settings):
-    """Preference pairs: best against worst mean score; the options are off unless set."""
+    """Preference pairs: the answer with the best mean score against the worst. Options are off unless set."""
 
-    min_margin: float = Field(0.0, ge=0, description="Least score difference of a pair; a tie is never a pair.")
-    max_margin: float | None = Field(
-        None, gt=0, description="Greatest score difference of a pair: beyond it, an answer is often just broken."
+    min_margin: float = Field(
+        0.0, ge=0, description="Minimum margin (score difference) of a pair. A tie is never a pair."
     )
-    min_judgements: int = Field(1, ge=1, description="Least valid judgements of a candidate to be in a pair.")
+    max_margin: float | None = Field(
+        None, gt=0, description="Maximum margin of a pair. Beyond it, an answer is often just broken."
+    )
+    min_judgements: int = Field(1, ge=1, description="Valid judgements that a candidate needs to be in a pair.")
     rho: Share | Annotated[list[Share], Field(min_length=1)] | None = Field(
         None,
-        description="Length control (Meta-Rewarding), 0 to 1: chosen is the shortest answer in the best rho of the "
-        "score range, rejected the longest in the worst. A list has one per iteration; its last one holds on.",
+        description="Length control (Meta-Rewarding), 0 to 1. Chosen is the shortest answer in the best rho of the "
+        "score range, rejected the longest in the worst. A list gives one value per iteration; the last one stays.",
     )
     anchor: Literal["off", "M0", "M1"] = Field(
         "off",
-        description="Past anchor (Temporal Self-Rewarding): this earlier model answers too, and its worst answer is "
-        "the rejected one where M_t scores it lower. Two more engine loads an iteration.",
+        description="Past anchor (Temporal Self-Rewarding): this earlier model answers too. Its worst answer becomes "
+        "the rejected one if M_t scores it lower. Takes two more engine loads per iteration.",
     )
     consistency: Literal["off", "drop", "soften"] = Field(
         "off",
         description="CREAM: M_{t-1} judges M_t's candidates too (one more engine load). Drop instructions that the two "
-        "rank differently, or soften DPO's loss by their mean consistency (tau + 1) / 2.",
+        "rank differently, or soften DPO's loss by their mean consistency, (tau + 1) / 2.",
     )
     min_consistency: float = Field(
-        0.5, ge=0, le=1, description="Drop instructions of less consistency; 0.5: unrelated rankings."
+        0.5, ge=0, le=1, description='With "drop": minimum consistency of an instruction. 0.5 means unrelated rankings.'
     )
 
     def at(self, t: int) -> "PairSettings":
@@ -242,32 +246,38 @@ class TrainSettings(Settings):
     """What SFT and DPO share."""
 
     lora: LoraSettings = LoraSettings()
-    gradient_checkpointing: bool = Field(False, description="Trade time for memory.")
-    num_processes: int = knob(1, "Training processes on this machine, started through torchrun when above 1.", ge=1)
-    per_device_batch: int = knob(8, "Rows per forward pass and process; gradients are accumulated to batch_size.", ge=1)
-    save_steps: int = knob(100, "Steps between checkpoints: what a crash can make the trainer do again.", ge=1)
-    keep_checkpoints: int = knob(0, "The trainer's newest so many checkpoints stay when the model is finished.", ge=0)
-    report_to: list[str] = knob([], 'Trackers of training and of the models: "tensorboard", "wandb", "trackio".')
+    gradient_checkpointing: bool = Field(False, description="Use less memory, but more time.")
+    num_processes: int = knob(1, "Training processes on this machine. Above 1, torchrun starts them.", ge=1)
+    per_device_batch: int = knob(8, "Rows per forward pass in each process. Gradients add up to batch_size.", ge=1)
+    save_steps: int = knob(100, "Steps between checkpoints. After a crash, training repeats at most this many.", ge=1)
+    keep_checkpoints: int = knob(0, "How many of the newest checkpoints to keep once the model is finished.", ge=0)
+    report_to: list[str] = knob(
+        [], 'Trackers that get the training curves and figures: "tensorboard", "wandb", "trackio".'
+    )
 
 
 class OptimizerSettings(Settings):
     """One training run."""
 
     learning_rate: float = Field(gt=0, description="Peak learning rate.")
-    final_lr_ratio: float = Field(0.1, ge=0, le=1, description="Final over peak learning rate (cosine).")
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps with rising learning rate.")
+    final_lr_ratio: float = Field(
+        0.1, ge=0, le=1, description="Final learning rate as a share of the peak (cosine schedule)."
+    )
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     epochs: float = Field(gt=0, description="Passes over the data.")
     batch_size: int = Field(16, ge=1, description="Rows per optimizer step, over all processes.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
-    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed through as they are.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Maximum gradient norm (gradient clipping).")
+    extra: dict[str, Any] = Field({}, description="More TRL arguments, passed on unchanged.")
 
 
 class SFTSettings(OptimizerSettings):
     """M0 -> M1: supervised fine-tuning on IFT + EFT, loss on the response only."""
 
     learning_rate: float = Field(5.5e-6, gt=0, description="Peak learning rate.")
-    final_lr_ratio: float = Field(0.2, ge=0, le=1, description="Final over peak learning rate (cosine).")
+    final_lr_ratio: float = Field(
+        0.2, ge=0, le=1, description="Final learning rate as a share of the peak (cosine schedule)."
+    )
     epochs: float = Field(3, gt=0, description="Passes over the data.")
 
 
@@ -278,35 +288,39 @@ class DPOSettings(OptimizerSettings):
     epochs: float = Field(1, gt=0, description="Passes over the data.")
     beta: float = Field(0.1, gt=0, description="Strength of the pull towards the reference.")
     nll_weight: float = Field(
-        0.0, ge=0, description="Weight of the chosen answer's loss per token beside DPO's (Iterative RPO: 1); 0: none."
+        0.0, ge=0, description="Weight of an added loss per token of the chosen answer (Iterative RPO: 1). 0 is off."
     )
 
 
 class EvalSettings(Settings):
     """What is measured after every model."""
 
-    grader: str = Field("", description='Ground truth, "module:function" (messages, response) -> marks; "" for none.')
+    grader: str = Field(
+        "", description='Ground truth: a Python function, "module:function", that gives marks; "" for none.'
+    )
     candidates: int = Field(4, ge=2, description="Answers per held-out prompt.")
     canaries: int = Field(
-        4, ge=0, description="Held-out prompts with which worthless answers (canaries) are judged; 0: none."
+        4, ge=0, description="Number of prompts for which worthless answers (canaries) are judged. 0 is off."
     )
 
 
 class VersusSettings(Settings):
     """Head to head: one judge compares each model's held-out answers with those of earlier models."""
 
-    in_loop: bool = knob(False, "Compare each new model in the loop, before its promotion (one more engine load).")
-    judge: str = Field("", description='Who judges in the whole run: a model, or a name at the endpoint; "": M1.')
-    endpoint: str = Field("", description='OpenAI-compatible server of that judge; "": it is loaded here.')
+    in_loop: bool = knob(False, "Compare each new model in the loop, before the promotion gate (one more engine load).")
+    judge: str = Field("", description='The judge for the whole run: a model, or its name at the endpoint; "" for M1.')
+    endpoint: str = Field("", description='OpenAI-compatible server of that judge; "" loads it here.')
     mode: Literal["scored", "pairwise"] = Field(
-        "scored", description="The judge scores each answer alone, or sees both answers together, in both orders."
+        "scored", description="The judge scores each answer alone, or compares the two answers, in both orders."
     )
-    tie_margin: float = Field(0.0, ge=0, description="Mode scored: scores that differ by no more than this are a tie.")
+    tie_margin: float = Field(
+        0.0, ge=0, description="In mode scored: scores that differ by no more than this are a tie."
+    )
 
     @model_validator(mode="after")
     def _endpoint_with_a_name(self) -> "VersusSettings":
         if self.endpoint and not self.judge:
-            raise ValueError("versus.endpoint needs versus.judge, the model's name there")
+            raise ValueError("versus.endpoint needs versus.judge, the judge's name there")
         return self
 
 
@@ -319,39 +333,39 @@ class GateSettings(Settings):
     """The health gate: what M_t's judgements must be like before M_{t+1} is trained on them."""
 
     min_parse_rate: float = knob(
-        0.8, "Least share of judgements that can be read: unread answers drop out, and not at random.", ge=0, le=1
+        0.8, "Minimum share of judgements that can be read. Those that cannot are not lost at random.", ge=0, le=1
     )
     min_entropy: float = knob(
-        0.5, "Least entropy of the scores in bits: 0.5 is about nine of ten scores the same.", ge=0
+        0.5, "Minimum entropy of the scores, in bits. At 0.5, about nine in ten scores are the same.", ge=0
     )
     max_tie_rate: float = knob(
-        0.8, "Largest share of instructions whose candidates tie: the other pairs are then mostly chance.", ge=0, le=1
+        0.8, "Maximum share of instructions whose candidates tie. Beyond it, pairs are mostly chance.", ge=0, le=1
     )
     min_usable_pairs: float = knob(
-        0.1, "Least share of instructions that give a pair: fewer are the odd ones, not a sample.", ge=0, le=1
+        0.1, "Minimum share of instructions that give a pair. Below it, pairs are no fair sample.", ge=0, le=1
     )
     min_agreement: float = knob(
-        0.1, "Least agreement of an answer's K judgements (ICC): at 0 the scores are noise, at 1 all agree.", le=1
+        0.1, "Minimum agreement of an answer's K judgements (ICC). 0: the scores are noise; 1: all agree.", le=1
     )
     max_length_correlation: float = knob(
-        0.7, "Largest rank correlation (either sign) of score and length among one prompt's answers.", ge=0, le=1
+        0.7, "Maximum rank correlation (either sign) of score and length among a prompt's answers.", ge=0, le=1
     )
     max_length_ratio: float = knob(
-        1.5, "Largest mean length of chosen over rejected: the paper's models grew that much each round.", gt=0
+        1.5, "Maximum mean length of chosen over rejected. The paper's models grew this much per round.", gt=0
     )
     min_accuracy: float = knob(
-        0.55, "Least pairwise accuracy against people on held-out EFT: 0.5 is guessing.", ge=0, le=1
+        0.55, "Minimum pairwise accuracy against people on held-out EFT. 0.5 is guessing.", ge=0, le=1
     )
     max_judge_drop: float = knob(
-        0.05, "Largest loss of that accuracy since the previous model: the paper's grew by about 0.02.", ge=0, le=1
+        0.05, "Maximum loss of that accuracy since the previous model. In the paper it rose by 0.02.", ge=0, le=1
     )
     min_mean_consistency: float = knob(
         0.5,
-        "Least mean consistency with M_{t-1}, where it is measured: below 0.5 its softened loss turns pairs.",
+        "Minimum mean consistency with M_{t-1}, if measured. Below 0.5, the softened loss would reverse pairs.",
         ge=0,
         le=1,
     )
-    waive: list[GateCheck] = knob([], "Checks that are shown, but do not stop the run.")
+    waive: list[GateCheck] = knob([], "Checks that are shown but do not stop the run.")
 
 
 PromoteCheck = Literal["wins", "judge", "length", "diversity", "canaries"]
@@ -361,21 +375,21 @@ class PromoteSettings(Settings):
     """The promotion gate: what M_{t+1} must show against M_t to count as the better model."""
 
     action: Literal["off", "warn", "stop"] = knob(
-        "warn", "What `srlm iterate` does when a new model is in doubt; --strict stops for that call."
+        "warn", "What `srlm iterate` does when a new model is in doubt. --strict stops for one call."
     )
     min_win_rate: float = knob(
-        0.5, "The lower bound of the win rate must be above it: at 0.5 the two may be alike.", ge=0, le=1
+        0.5, "The lower end of the win rate's interval must be above this. At 0.5 both may be equal.", ge=0, le=1
     )
     max_accuracy_drop: float = knob(
-        0.01, "In doubt where the whole interval of the change of the judge's accuracy is below minus this.", ge=0, le=1
+        0.01, "In doubt if the judge's accuracy fell by more than this over its whole 95% interval.", ge=0, le=1
     )
     max_length_growth: float = knob(
-        0.25, "Growth of the mean answer that needs a win at equal length: judges like length for its own sake.", ge=0
+        0.25, "If answers grow by more than this share, they must win at equal length: judges like length.", ge=0
     )
     min_distinct_ratio: float = knob(
-        0.7, "Least distinct-2 of the answers over that of the model before: below, they grow alike.", ge=0, le=1
+        0.7, "Minimum distinct-2 of the answers over the previous model's. Below it, they grow alike.", ge=0, le=1
     )
-    waive: list[PromoteCheck] = knob([], "Checks that are shown, but do not count.")
+    waive: list[PromoteCheck] = knob([], "Checks that are shown but do not count.")
 
 
 class Config(Settings):
@@ -403,7 +417,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _scores_to_compare(self) -> "Config":
         if self.pairs.anchor != "off" and self.judge.compares:
-            raise ValueError("pairs.anchor compares scores, and judge.mode pairwise gives shares of wins")
+            raise ValueError("pairs.anchor compares scores, but judge.mode pairwise gives shares of wins")
         if self.pairs.consistency != "off" and self.judge.endpoint:
-            raise ValueError("pairs.consistency compares two judges, and at judge.endpoint it is always the same one")
+            raise ValueError("pairs.consistency compares two judges, but judge.endpoint is always the same one")
         return self

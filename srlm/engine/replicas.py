@@ -48,7 +48,7 @@ def shares_of_devices(count: int) -> list[dict[str, str]]:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // count))
         return [{"OMP_NUM_THREADS": threads}] * count
     if gpus % count:
-        raise UserError(f"engine.replicas = {count} cannot share {gpus} GPUs evenly", "choose a divisor")
+        raise UserError(f"engine.replicas = {count} cannot share {gpus} GPUs evenly", f"choose a divisor of {gpus}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
     devices, size = visible.split(","), gpus // count
     return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[i * size : (i + 1) * size])} for i in range(count)]

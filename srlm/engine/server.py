@@ -20,7 +20,7 @@ KEY = "OPENAI_API_KEY"
 RETRIES = 5  # with the client's backoff about 15 seconds: outlasts a rate limit or a restart behind a balancer
 CONNECT_SECONDS = 10.0
 MOST_LIKELY = 20  # log-probabilities per position that servers give at most
-NO_CHOICES = "use --mode sampled, or a vLLM server: mode expected needs its /tokenize and log-probabilities"
+NO_CHOICES = "use --mode sampled, or a vLLM server: mode expected needs /tokenize and log-probabilities"
 
 
 class ServerEngine:
@@ -68,7 +68,7 @@ class ServerEngine:
         """The samples of one answer; the server counts tokens over all of them, so each is given its share."""
         choices = found.get("choices") or []
         if not choices:
-            raise UserError(f"{self.url}: an answer without choices", "is it an OpenAI-compatible chat server?")
+            raise UserError(f"{self.url}: the server's reply has no choices", "is it an OpenAI-compatible chat server?")
         tokens = (found.get("usage") or {}).get("completion_tokens", 0) // len(choices)
         return [
             Sample(
@@ -105,7 +105,7 @@ class ServerEngine:
     async def _tokenize(self, body: dict[str, Any]) -> dict[str, Any]:
         found = await self._post(f"{self.url.removesuffix('/v1')}/tokenize", body, missing=NO_CHOICES)
         if found is None or "tokens" not in found:
-            raise UserError(f"{self.url}: its /tokenize gives no tokens", NO_CHOICES)
+            raise UserError(f"{self.url}: the server's /tokenize gives no tokens", NO_CHOICES)
         return found
 
     async def _next_tokens(self, context: list[int], wanted: list[int]) -> dict[int, float]:
@@ -123,7 +123,7 @@ class ServerEngine:
         choice = (found.get("choices") or [{}])[0]
         top = ((choice.get("logprobs") or {}).get("top_logprobs") or [None])[0]
         if not top or not all(name.startswith("token_id:") for name in top):
-            raise UserError(f"{self.url}: no log-probabilities by token id", NO_CHOICES)
+            raise UserError(f"{self.url}: the server gives no log-probabilities by token id", NO_CHOICES)
         known = {int(name.removeprefix("token_id:")): value for name, value in top.items()}
         return {token: known.get(token, float("-inf")) for token in wanted}
 
@@ -141,21 +141,21 @@ class ServerEngine:
             raise self._refused(error, missing) from None
         except APITimeoutError:
             raise UserError(
-                f"{self.url}: no answer in time, {RETRIES + 1} times", f"{AGAIN}, or raise --timeout"
+                f"{self.url}: no answer in time, {RETRIES + 1} times in a row", f"{AGAIN}, or raise --timeout"
             ) from None
         except APIConnectionError as error:
             reason = str(error.__cause__ or error)
-            raise UserError(f"{self.url}: no connection ({reason})", f"start the server; {AGAIN}") from None
+            raise UserError(f"{self.url}: no connection ({reason})", f"start the server, then {AGAIN}") from None
         except (OpenAIError, ValueError) as error:
             raise UserError(
-                f"{self.url}: an answer that is no JSON ({error})", "is it an OpenAI-compatible server?"
+                f"{self.url}: the server's reply is not JSON ({error})", "is it an OpenAI-compatible server?"
             ) from None
 
     def _refused(self, error: APIStatusError, missing: str) -> UserError:
         code = error.status_code
         said = " ".join(_message(error).split())[:200]
         if code in (401, 403):
-            return UserError(f"{self.url}: the key is refused ({code})", f"set {KEY} in the environment")
+            return UserError(f"{self.url}: the server refused the key ({code})", f"set {KEY} in the environment")
         if missing and code in (400, 404, 405, 422, 501):
             return UserError(f"{self.url}: the server cannot do this ({code} {said})", missing)
         if code == 404:
@@ -163,11 +163,14 @@ class ServerEngine:
                 f"{self.url}: not found ({said})", f"check the URL (it often ends in /v1) and --model {self.model}"
             )
         if code == 429 or code >= 500:
-            return UserError(f"{self.url}: error {code} {RETRIES + 1} times ({said})", f"{AGAIN} when it is well")
-        return UserError(f"{self.url}: the request is refused ({code} {said})", "change the settings that it names")
+            problem = f"{self.url}: error {code}, {RETRIES + 1} times in a row ({said})"
+            return UserError(problem, f"wait until the server works again, then {AGAIN}")
+        return UserError(
+            f"{self.url}: the server refused the request ({code} {said})", "change the settings that it names"
+        )
 
 
-AGAIN = "the same command goes on where it stopped"
+AGAIN = "run the same command again to continue"
 
 
 class _OverlongError(Exception):

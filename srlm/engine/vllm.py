@@ -63,8 +63,10 @@ def check_names(extra: dict[str, Any], known: set[str]) -> None:
             close = difflib.get_close_matches(name, known, 1)
             raise UserError(f"engine.args: unknown key {name}", f"did you mean {close[0]}?" if close else "remove it")
         if name in ("model", "trust_remote_code", "load_format", "max_model_len"):
-            raise UserError(f"engine.args: {name} cannot be set", "srlm sets it; the context is model.max_length")
-    if extra.get("data_parallel_size", 1) != 1:  # vLLM would hold so many GPUs, and one of them would work
+            raise UserError(
+                f"engine.args: {name} cannot be set", "srlm sets it itself; for the context, set model.max_length"
+            )
+    if extra.get("data_parallel_size", 1) != 1:  # vLLM would reserve that many GPUs, and only one of them would work
         raise UserError("engine.args: data_parallel_size cannot be set", "set engine.replicas instead")
 
 
@@ -218,7 +220,7 @@ class _OwnProcess:
             async for output in self.engine.generate({"prompt_token_ids": prompt}, parameters, number):
                 found = output  # the only one: parameters ask for the finished text alone
         except EngineDeadError:
-            raise StageError("vLLM's engine process ended: it was killed, or ran out of memory") from None
+            raise StageError("vLLM's engine process ended: it was killed or ran out of memory") from None
         return found
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What parent and child agree on where a model writes: which parts of which iteration, and with which engines."""
+"""The job of the child in which a model writes: which parts of which iteration, and with which engines."""
 
 from pathlib import Path
 

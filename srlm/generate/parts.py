@@ -300,7 +300,7 @@ PARTS: dict[str, Part] = {
     ),
     "judge": Part(
         make=judge_ranked,
-        label="baseline: judging what people ranked",
+        label="baseline: judging ranked responses",
         rows=lambda place: place.run.baseline.judgements,
         count=lambda place: _lines(place.run.seed("ranked")),
         tokens=lambda run, lengths: _lines(run.seed("ranked")) * run.config.judge.samples * lengths.judgement,
@@ -314,7 +314,7 @@ PARTS: dict[str, Part] = {
     ),
     "aift": Part(
         make=make_aift,
-        label="M{t}: AIFT(M{t}), instructions rolled out",
+        label="M{t}: AIFT(M{t}), answers to new instructions",
         rows=lambda place: place.run.at(place.t).rollouts,
         count=_instructions_wanted,
         tokens=_rollout_tokens(answers=True, judgements=True),
@@ -328,7 +328,7 @@ PARTS: dict[str, Part] = {
     ),
     "judge_past": Part(
         make=judge_past,
-        label="M{t}: judges the earlier model's answers",
+        label="M{t}: judging the earlier model's answers",
         rows=lambda place: place.run.at(place.t).past_judged,
         count=_rolled_out,
         tokens=_rollout_tokens(answers=False, judgements=True),
@@ -336,7 +336,7 @@ PARTS: dict[str, Part] = {
     ),
     "previous": Part(
         make=judge_as_previous,
-        label="M{t}: the previous model judges its candidates",
+        label="M{t}: the previous model judges the same candidates",
         rows=lambda place: place.run.at(place.t).previous_judged,
         count=_rolled_out,
         tokens=_rollout_tokens(answers=False, judgements=True),

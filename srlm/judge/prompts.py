@@ -65,5 +65,5 @@ def _load_instruction(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"{path}: no such template", "copy it from srlm's prompts folder") from None
     if "{examples}" not in text:
-        raise UserError(f"{path}: placeholder {{examples}} is missing", "put it where the text shall go")
+        raise UserError(f"{path}: placeholder {{examples}} is missing", "put it where the examples belong")
     return text

@@ -71,7 +71,9 @@ class Rubric:
         that the rubric asks for.
         """
         if self.needs_reference and reference is None:
-            raise UserError(f"{self.path}: {{reference}} has nothing to fill it", "give references, or another rubric")
+            raise UserError(
+                f"{self.path}: there is nothing to put into {{reference}}", "give references, or use another rubric"
+            )
         names = ("response",) if self.kind == "scored" else ("response_a", "response_b")
         values = dict(zip(names, responses, strict=True)) | {"reference": reference or ""}
         values = {name: self._neutral(value, controls) for name, value in values.items()}
@@ -122,10 +124,12 @@ def load_rubric(path: Path) -> Rubric:
     try:
         whole = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no readable rubric ({_why(error)})", "see srlm's own in the prompts folder") from None
+        raise UserError(
+            f"{path}: cannot be read as a rubric ({_why(error)})", "see those in the prompts folder"
+        ) from None
     header = _HEADER.match(whole)
     if header is None and whole.startswith("+++"):
-        raise UserError(f"{path}:1: the header does not end", 'put a line "+++" behind it')
+        raise UserError(f"{path}:1: the header is not closed", 'add a line "+++" after it')
     text = whole[header.end() :] if header else whole
     first_line = whole[: header.end()].count("\n") + 1 if header else 1
     kind = _kind(path, text, first_line)
@@ -141,8 +145,8 @@ def _kind(path: Path, text: str, first_line: int) -> Kind:
     for number, line in enumerate(text.split("\n"), first_line):
         for name in PLACEHOLDER.findall(line):
             if name in lines:
-                problem = f"{path}:{number}: {{{name}}} stands in line {lines[name]} already"
-                raise UserError(problem, "use each placeholder for data once")
+                problem = f"{path}:{number}: {{{name}}} is already in line {lines[name]}"
+                raise UserError(problem, "use each data placeholder only once")
             if name in DATA:
                 lines[name] = number
             elif name != "fence" and (close := difflib.get_close_matches(name, DATA, 1, cutoff=0.75)):
@@ -150,11 +154,11 @@ def _kind(path: Path, text: str, first_line: int) -> Kind:
     pairwise = "response_a" in lines or "response_b" in lines
     for name in ("conversation", "response_a", "response_b") if pairwise else ("conversation", "response"):
         if name not in lines:
-            fix = "put it where the text shall go" + ("" if pairwise else " (a pairwise rubric has {response_a}, ...)")
+            fix = "put it where that text belongs" + ("" if pairwise else " (a pairwise rubric has {response_a}, ...)")
             raise UserError(f"{path}:{first_line}: placeholder {{{name}}} is missing", fix)
     if pairwise and "response" in lines:
-        problem = f"{path}:{lines['response']}: {{response}} beside {{response_a}} and {{response_b}}"
-        raise UserError(problem, "a rubric scores one response or compares two")
+        problem = f"{path}:{lines['response']}: {{response}} together with {{response_a}} and {{response_b}}"
+        raise UserError(problem, "a rubric either scores one response or compares two")
     return "pairwise" if pairwise else "scored"
 
 
@@ -164,12 +168,12 @@ def _header_settings(path: Path, header: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         number = 1 + (int(line[1]) if line else header.count("\n"))
-        raise UserError(f"{path}:{number}: the header is not valid TOML ({error})", "mend that line") from None
+        raise UserError(f"{path}:{number}: the header is not valid TOML ({error})", "fix that line") from None
     for key in settings:
         if key not in ("scale", "cue"):
             raise UserError(f"{path}:{_line(header, key)}: unknown key {key} in the header", "known: scale, cue")
     if not isinstance(settings.get("cue", ""), str) or not settings.get("cue", "x").strip():
-        problem = f"{path}:{_line(header, 'cue')}: cue = {settings['cue']!r} is no text"
+        problem = f"{path}:{_line(header, 'cue')}: cue = {settings['cue']!r} is not text"
         raise UserError(problem, 'e.g. cue = "Score:"')
     return settings
 
@@ -189,7 +193,7 @@ def _scale(at: str, given: Any, text: str) -> Scale:
         raise UserError(f"{at}: the rubric {found}", 'begin the file with the lines "+++", "scale = [0, 5]", "+++"')
     whole = isinstance(given, list) and len(given) == 2 and all(type(end) is int for end in given)
     if not whole or not 0 < given[1] - given[0] <= WIDEST:
-        problem = f"{at}: scale = {given!r} is no scale"
+        problem = f"{at}: scale = {given!r} is not a scale"
         raise UserError(problem, f"give two whole numbers, e.g. scale = [1, 10]; at most {WIDEST} steps")
     return Scale(*given)
 

@@ -54,11 +54,11 @@ def guess(given: Columns, row: RawRow) -> Columns:
     columns = given.model_copy(update=_guessed(given, row.values))
     for name in _used(columns):
         if name not in row.values:
-            raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name one that is there")
+            raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name an existing column")
     if not columns.judge_prompt and not columns.prompt:
         raise UserError(f"{row.where}: no prompt column ({_found(row)})", "name it: --prompt COL")
     if not columns.judge_prompt and not columns.responses and not _ends_with_answer(row, columns):
-        fix = "name it: --response COL, or --judge-prompt COL where a column holds whole judge prompts"
+        fix = "name it: --response COL, or --judge-prompt COL if a column holds complete judge prompts"
         raise UserError(f"{row.where}: no response column ({_found(row)})", fix)
     return columns
 
@@ -126,7 +126,9 @@ def item_of(columns: Columns, row: RawRow) -> Item:
         return Item(prompt_of(row, name, row.values[name]), _texts(row, columns.responses), reference)
     messages, answer = answer_of(row, name, row.values[name])
     if answer is None:
-        raise UserError(f"{row.where}: {name} does not end with an assistant's turn", "name one: --response COL")
+        raise UserError(
+            f"{row.where}: {name} does not end with an assistant's turn", "name the response column: --response COL"
+        )
     return Item(messages, [answer], reference)
 
 
@@ -140,7 +142,7 @@ def _texts(row: RawRow, names: list[str]) -> list[str]:
             return [checked_string(row, names[0], values[0])]
     if len(values) == 1 and isinstance(values[0], list):
         if not values[0]:
-            raise UserError(f"{row.where}: {names[0]} is an empty list", "give it responses, or leave the row out")
+            raise UserError(f"{row.where}: {names[0]} is an empty list", "add responses, or remove the row")
         values, names = values[0], names * len(values[0])
     return [checked_string(row, name, value) for name, value in zip(names, values, strict=True)]
 

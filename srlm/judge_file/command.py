@@ -53,7 +53,7 @@ def judge_file(request: Request) -> None:
         if out is not None:
             suffix_of(out)
             if out.exists():
-                raise UserError(f"{out} exists", "name another with --out, or move it away")
+                raise UserError(f"{out} already exists", "choose another file with --out, or move it away")
         found = check(path, request)
         if out is None:
             with tempfile.TemporaryDirectory(prefix="srlm-judge-") as folder:
@@ -63,7 +63,7 @@ def judge_file(request: Request) -> None:
             summary = _judge(request, found, work, out)
             shutil.rmtree(work)
     if not summary.scored:
-        raise StageError("no response has a score: this model cannot judge such rows with this rubric (reasons above)")
+        raise StageError("no response got a score: this model cannot judge these rows with this rubric (reasons above)")
 
 
 def default_out(file: Path) -> Path:
@@ -96,9 +96,9 @@ def check(path: Path, request: Request) -> Input:
             found.as_list = is_list(found.columns, row)
         item = item_of(found.columns, row)
         if len(item.responses) < 2 and pairwise:
-            raise UserError(f"{row.where}: mode pairwise needs two responses or more in a row", "use --mode sampled")
+            raise UserError(f"{row.where}: mode pairwise needs at least two responses per row", "use --mode sampled")
         if len(item.responses) > 1 and not found.as_list:
-            raise UserError(f"{row.where}: several responses, but one in the first row", "give all rows a list")
+            raise UserError(f"{row.where}: has several responses, but the first row has one", "give every row a list")
         human_marks(found.columns, row, len(item.responses))
         found.names |= dict.fromkeys(row.values)
         found.count = row.number
@@ -106,14 +106,14 @@ def check(path: Path, request: Request) -> Input:
     found.added = added_names(found.names)
     say(f"Columns: {found.columns.shown()}")
     if found.added["score"] != "score":
-        say(f"The input has columns of these names already; the judge's are {', '.join(found.added.values())}")
+        say(f"The input already has columns with the usual names; the judge's are {', '.join(found.added.values())}")
     return found
 
 
 def _judge(request: Request, found: Input, work: Path, out: Path | None) -> Summary:
     """Have the child judge what is owed, and write the output; without `out` it streams to stdout."""
     work.mkdir(parents=True, exist_ok=True)
-    with locked(work / "lock", str(work), "another command writes this output: wait for it") as lock:
+    with locked(work / "lock", str(work), "another command is writing this output; wait for it to finish") as lock:
         job = _job(request, found, work)
         _same_as_before(work, asked(request, found), job.rows)
         finished = Finished(job.rows)
@@ -131,7 +131,7 @@ def _judge(request: Request, found: Input, work: Path, out: Path | None) -> Summ
             stream.look()
     summary.show()
     if out is not None:
-        say(f"{found.count} rows: {out}")
+        say(f"{found.count} rows written to {out}")
     return summary
 
 
@@ -176,9 +176,9 @@ def _same_as_before(work: Path, values: dict[str, Any], rows: Path) -> None:
     before = read_json(path)
     differ = [key for key in {**before, **values} if before.get(key) != values.get(key)]
     if differ:
-        shown = ", ".join(f"{key}: {before.get(key)} then, {values.get(key)} now" for key in differ[:3])
+        shown = ", ".join(f"{key}: {before.get(key)} before, {values.get(key)} now" for key in differ[:3])
         problem = f"{work} holds rows that another command judged ({shown})"
-        raise UserError(problem, f"repeat that command, name another --out, or remove {work}")
+        raise UserError(problem, f"repeat that command, choose another --out, or remove {work}")
 
 
 def judged_rows(found: Input, finished: Finished, summary: Summary) -> Iterator[Row | None]:
@@ -195,7 +195,7 @@ def judged_rows(found: Input, finished: Finished, summary: Summary) -> Iterator[
 def _all(rows: Iterator[Row | None], work: Path) -> Iterator[Row]:
     for row in rows:
         if row is None:
-            raise StageError(f"{work} lacks a row that the child should have judged: run the same command again")
+            raise StageError(f"{work} is missing a row that should have been judged: run the same command again")
         yield row
 
 

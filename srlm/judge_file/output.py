@@ -40,7 +40,7 @@ def added_names(columns: Iterable[str]) -> dict[str, str]:
         if not taken & {prefix + name for name in NAMES}:
             return {name: prefix + name for name in NAMES}
     clash = ", ".join(sorted(taken & {f"judge_{name}" for name in NAMES}))
-    raise UserError(f"the input has columns {clash} already", "rename or remove them")
+    raise UserError(f"the input already has columns {clash}", "rename or remove them")
 
 
 def figures(judged: Judged, names: dict[str, str], as_list: bool) -> Row:
@@ -171,7 +171,7 @@ def _write_parquet(path: Path, rows: Iterable[Row], source: Path | None) -> None
             writer.write_table(table)
     except (pyarrow.ArrowException, ValueError, TypeError) as error:
         problem = f"{path.name}: the rows have no common column types ({str(error).splitlines()[0]})"
-        raise UserError(problem, "write JSONL: --out NAME.jsonl, with the same command otherwise") from None
+        raise UserError(problem, "write JSONL instead: repeat the command with --out NAME.jsonl") from None
     finally:
         if writer is not None:
             writer.close()

@@ -37,13 +37,15 @@ def human_marks(columns: Columns, row: RawRow, responses: int) -> list[float | N
     elif value is None:
         given = [None] * responses
     else:
-        raise UserError(f"{row.where}: {name} must be a list of {responses} numbers", "one for each response")
+        raise UserError(
+            f"{row.where}: {name} must be a list of {responses} numbers", "give one number for each response"
+        )
     return [None if number is None else sign * number for number in given]
 
 
 def _preferred(row: RawRow, name: str, responses: int) -> tuple[float | None, ...]:
     if responses != 2:
-        raise UserError(f"{row.where}: {name} prefers one of two, but there are {responses} responses", "give two")
+        raise UserError(f"{row.where}: {name} compares two responses, but there are {responses}", "give two responses")
     value = row.values.get(name)
     if value is None or value == "":
         return (None, None)
@@ -51,7 +53,7 @@ def _preferred(row: RawRow, name: str, responses: int) -> tuple[float | None, ..
     for known, found in ((_FIRST, (1.0, 0.0)), (_SECOND, (0.0, 1.0)), (_TIE, (0.5, 0.5))):
         if text in known:
             return found
-    raise UserError(f"{row.where}: {name} = {value!r} is no preference", "accepted: 1 or 2, A or B, tie")
+    raise UserError(f"{row.where}: {name} = {value!r} is not a preference", "accepted: 1 or 2, A or B, tie")
 
 
 def _value(value: Any) -> Any:
@@ -68,7 +70,7 @@ def _mean(row: RawRow, name: str, value: Any) -> float | None:
     """One mark, or the mean of several people's."""
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in values):
-        raise UserError(f"{row.where}: {name} must be a number, found {value!r}", "make it one, or a list of them")
+        raise UserError(f"{row.where}: {name} must be a number, found {value!r}", "give a number or a list of numbers")
     known = [float(one) for one in values if one is not None and math.isfinite(one)]
     return math.fsum(known) / len(known) if known else None
 

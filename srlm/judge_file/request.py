@@ -59,7 +59,8 @@ def resolve(options: Options) -> Request:
     if rubric is not None:
         _check_rubric(rubric, options, config)
     elif config.judge.compares or options.rubric:
-        raise UserError("--judge-prompt with a rubric or mode pairwise", "the whole prompt is in the file already")
+        problem = "--judge-prompt cannot be used with a rubric or mode pairwise"
+        raise UserError(problem, "leave those out: the file has the complete prompts")
     return Request(
         file=options.file,
         out=options.out,
@@ -75,11 +76,11 @@ def _run(options: Options) -> Run | None:
     """The run whose model judges, if it is one's."""
     if options.run is None and options.iteration is None:
         if options.model is None:
-            missing = "--endpoint needs --model, too" if options.endpoint else "who judges?"
-            raise UserError(missing, "--run RUN, --model PATH_OR_ID, or --endpoint URL --model NAME")
+            missing = "--endpoint also needs --model" if options.endpoint else "no judge is named"
+            raise UserError(missing, "give --run RUN, --model PATH_OR_ID, or --endpoint URL --model NAME")
         return None
     if options.model or options.endpoint:
-        raise UserError("--run together with --model or --endpoint", "name one judge")
+        raise UserError("--run cannot be used with --model or --endpoint", "name only one judge")
     return find_run(options.run)[0]
 
 
@@ -112,7 +113,8 @@ def _check_rubric(path: Path, options: Options, config: Config) -> None:
     if rubric.needs_reference and not options.columns.reference:
         raise UserError(f"{path}: the rubric compares with a reference", "name its column: --reference COL")
     if options.scale:
-        raise UserError("--scale without --judge-prompt", 'a rubric states its scale: "scale = [1, 10]" in its header')
+        problem = "--scale only works with --judge-prompt"
+        raise UserError(problem, 'a rubric gives its scale in its header: "scale = [1, 10]"')
 
 
 def _scale(options: Options) -> Scale | None:
@@ -121,8 +123,8 @@ def _scale(options: Options) -> Scale | None:
         return None
     match = re.fullmatch(r"(\d+)-(\d+)", options.scale or "")
     if match is None or not 0 < int(match[2]) - int(match[1]) <= WIDEST:
-        problem = f"--scale {options.scale}: no scale" if options.scale else "--judge-prompt without --scale"
-        raise UserError(problem, "say which scores these prompts ask for, e.g. --scale 1-5")
+        problem = f"--scale {options.scale}: not a scale" if options.scale else "--judge-prompt also needs --scale"
+        raise UserError(problem, "give the range of scores that these prompts ask for, e.g. --scale 1-5")
     return Scale(int(match[1]), int(match[2]))
 
 
@@ -130,7 +132,7 @@ def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
     if options.endpoint:
         if not re.match(r"https?://[^/@]+(/|$)", options.endpoint):
             # what was typed is not repeated: it may hold a key
-            raise UserError("--endpoint: no URL, or one with a name in it", "e.g. http://127.0.0.1:8000/v1")
+            raise UserError("--endpoint: not a URL, or one with a user name in it", "e.g. http://127.0.0.1:8000/v1")
         url, name = options.endpoint, str(options.model)
         return Endpoint(url=url, model=name, concurrency=options.concurrency, timeout=options.timeout)
     spec = local_model(config, str(options.model) if run is None else _model_of(run, options.iteration))

@@ -17,7 +17,7 @@ AGREEMENT = (
     ("pairwise accuracy", "pairwise_accuracy"),
     ("pairs that the judge ties", "tied_pairs"),
     ("exact match of the order", "exact_match"),
-    ("best by people, of those with the top score", "five_best"),
+    ("ranked best by people, among those with the top score", "five_best"),
     ("Spearman", "spearman"),
     ("Kendall", "kendall"),
 )
@@ -77,7 +77,7 @@ class Summary:
             return []
         lines = [
             ("Agreement with people, over", str(found["over"])),
-            ("  pairs that people tell apart, with scores", str(found["pairs"])),
+            ("  scored pairs that people tell apart", str(found["pairs"])),
         ]
         for label, key in AGREEMENT:
             value: Any = found[key]

@@ -36,13 +36,13 @@ class Output:
 
 
 def begin(output: Output, given: Sources) -> Run:
-    """The run folder in which EFT is built, made or found; rerun after anything: the work goes on.
+    """The run folder in which EFT is built, new or found. Safe to rerun: the work continues.
 
     Raises UserError where one of the output's files holds anything else, and whatever `init_run` raises.
     """
     taken = [path for path in (output.held_out, output.eft) if path.exists()]
     if taken and not _finished(output.work):
-        raise UserError(f"{taken[0]} is already there", "name another --out, or move it away")
+        raise UserError(f"{taken[0]} already exists", "choose another --out, or move it away")
     for line in init_run(output.work, given).lines():
         say(line)
     return Run(output.work)
@@ -56,8 +56,10 @@ def finish(output: Output, run: Run) -> None:
     _write(output.eft, [_as_given(row) for row in read_rows(run.eft, EFTRow)])
     info = run.record.stages[f"{BASELINE}/eft"].info
     say(f"{output.eft}: {info['kept']} judgements to learn from. {output.held_out}: {len(held_out)} prompts held out.")
-    say(f"Scores judged {info['scores_judged']}, agreeing {info['scores_agreeing']}, kept {info['scores_kept']}")
-    say(f"How it was made: srlm inspect {output.work}")
+    for what, name in (("all judgements", "judged"), ("those that agree", "agreeing"), ("those kept", "kept")):
+        counts = ", ".join(f"{score}: {count}" for score, count in info[f"scores_{name}"].items())
+        say(f"Scores of {what}: {counts or 'none'}")
+    say(f"To see how it was made: srlm inspect {output.work}")
     say(f"Next: srlm init RUN --model ... --ift ... --eft {output.eft} --held-out-eft {output.held_out}")
 
 
@@ -67,9 +69,9 @@ def _finished(work: Path) -> bool:
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a file in one step, or leave it where it holds just this. Raises UserError where it holds anything else."""
+    """Write a file in one step, or leave it where it holds just this. Raises UserError if it holds anything else."""
     if path.exists() and list(read_rows(path, dict[str, Any])) != rows:
-        raise UserError(f"{path} holds something else than what was built", "move it away, and run this again")
+        raise UserError(f"{path} already exists, with other content", "move it away, then run the same command again")
     write_rows(path, rows)
 
 

@@ -27,10 +27,11 @@ TABLES = ("instructions", "rollout", "judge", "pairs", "train", *STEPS)  # setti
 def export_model(run: Run, t: int, out: Path) -> Path:
     """Write the folder for M_t in one step; returns it. Raises UserError where it exists or M_t is not finished."""
     if out.exists():
-        raise UserError(f"{out} exists", "name another with --out, or move it away")
+        raise UserError(f"{out} already exists", "choose another folder with --out, or move it away")
     model = Path(run.model(t))
     if t < 1 or not model.is_dir() or t not in run.measured:
-        raise UserError(f"{run.root}: M{t} is not trained and measured", f"srlm iterate {max(t, 1)} --run {run.root}")
+        problem = f"{run.root}: M{t} is not trained and measured yet"
+        raise UserError(problem, f"run `srlm iterate {max(t, 1)} --run {run.root}`")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         shutil.copytree(model, temporary / "model", ignore=shutil.ignore_patterns(KEPT_BACK))

@@ -1,4 +1,4 @@
-"""What speaks against a model: a finding of the health gate (`gate`) or of the promotion gate (`promote`)."""
+"""A reason not to trust a model: a finding of the health gate (`gate`) or of the promotion gate (`promote`)."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from srlm.settings import GateCheck, PromoteCheck
 class Finding:
     """One figure beyond its limit, or one that nobody knows: which check, what was seen, the setting with the limit.
 
-    `value` is the figure itself, `about` what else makes it this one (a canary's name, the figure it fell from). By
-    these a finding is known again (see `accept`), so that its words may change.
+    `value` is the figure itself, `about` what else identifies it (a canary's name, the figure it fell from). These
+    identify a finding (see `accept`), so its wording may change.
     """
 
     check: GateCheck | PromoteCheck
@@ -23,5 +23,7 @@ class Finding:
     waived: bool = False
 
     def __str__(self) -> str:
-        text = f"{self.saw} ({self.limit})" + (f": {self.means}" if self.means else "")
-        return text + ("" if self.known else ", not known") + (" [waived]" if self.waived else "")
+        seen = self.saw if self.known else f"{self.saw}: not known"
+        return (
+            f"{seen} ({self.limit})" + (f": {self.means}" if self.means else "") + (" [waived]" if self.waived else "")
+        )

@@ -1,7 +1,7 @@
 """The health gate: may M_{t+1} be trained on what M_t judged? Figures in, findings out. Pure.
 
-A score decides what the next model learns, so that a judge who cannot be read, says the same of everything, contradicts
-itself, goes by length, lost touch with people or can be talked into a score is found before the training, not after it.
+A score decides what the next model learns. So a judge that cannot be read, gives everything the same score, contradicts
+itself, goes by length, has lost touch with people or can be talked into a score is found before training, not after it.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from srlm.settings import GateCheck, GateSettings, JudgeSettings
 
 @dataclass(frozen=True)
 class _Bound:
-    """A figure, under its path, that shall lie within a limit of [gate]."""
+    """A figure, found under its path, that should lie within a limit of [gate]."""
 
     check: GateCheck
     name: str
@@ -37,11 +37,11 @@ def _number(value: float) -> str:
 BOUNDS = (
     _Bound(
         "parse", "judgements that could be read", ("aift", "parse_rate"), "min_parse_rate",
-        "the judge does not keep to the rubric's form, and what is left may be the easy part", _percent,
+        "the judge does not follow the rubric's form, and what it can score may be the easy part", _percent,
     ),
     _Bound(
-        "entropy", "entropy of the scores in bits", ("aift", "score_entropy"), "min_entropy",
-        "nearly all scores are the same, so that chance picks the pairs", _number,
+        "entropy", "entropy of the scores, in bits", ("aift", "score_entropy"), "min_entropy",
+        "nearly all scores are the same, so chance picks the pairs", _number,
     ),
     _Bound(
         "ties", "instructions whose candidates tie", ("aift", "tie_rate"), "max_tie_rate",
@@ -49,10 +49,10 @@ BOUNDS = (
     ),
     _Bound(
         "pairs", "instructions that gave a pair", ("aift", "usable_pair_rate"), "min_usable_pairs",
-        "most of the rollout is lost, and the few pairs left are no fair sample", _percent,
+        "most instructions are lost, and the few pairs left are not a fair sample", _percent,
     ),
     _Bound(
-        "agreement", "agreement of an answer's judgements", ("aift", "sample_agreement"), "min_agreement",
+        "agreement", "agreement among an answer's judgements", ("aift", "sample_agreement"), "min_agreement",
         "judgements of one answer differ as much as those of different answers: the scores are noise", _number,
     ),
     _Bound(
@@ -60,27 +60,27 @@ BOUNDS = (
         "the judge goes by length", _number, abs,
     ),
     _Bound(
-        "longer", "length of chosen over rejected", ("aift", "length_ratio"), "max_length_ratio",
+        "longer", "length of chosen answers over rejected ones", ("aift", "length_ratio"), "max_length_ratio",
         "the next model would learn to write more rather than better", _number,
     ),
     _Bound(
         "people", "pairwise accuracy against people", ("judge", "pairwise_accuracy"), "min_accuracy",
-        "on held-out EFT the judge does not order answers as people do", _percent,
+        "on held-out EFT, the judge does not order answers as people do", _percent,
     ),
     _Bound(
         "consistency", "consistency with the previous model's judgements",
         ("aift", "consistency"), "min_mean_consistency",
-        "two models in a row rank the same answers as if by chance", _number,
+        "this model and the one before it rank the same answers as if by chance", _number,
     ),
 )  # fmt: skip
 
 
 def check_judge(figures: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings) -> list[Finding]:
-    """What speaks against training on what this model judged; waived findings are among it, and marked.
+    """The reasons not to train on what this model judged; waived findings are included, and marked.
 
-    `figures` are those of M_t, `previous` those of M_{t-1}. A figure that is not defined (agreement with a single
-    judgement each, say) is no finding (see `unmeasured`), but the parse rate: without any judgement there is nothing
-    to train on.
+    `figures` are those of M_t, `previous` those of M_{t-1}. A figure that is not defined (say, agreement with a single
+    judgement per answer) is not a finding (see `unmeasured`). The exception is the parse rate: without any judgement
+    there is nothing to train on.
     """
     found = [*_bounds(figures, settings), *_drop(figures, previous, settings), *_canaries(figures)]
     return [replace(finding, waived=finding.check in settings.waive) for finding in found]
@@ -106,7 +106,9 @@ def _bounds(figures: dict[str, Any], settings: GateSettings) -> Iterator[Finding
         limit: float = getattr(settings, bound.setting)
         if figure is None:
             if bound.check == "parse":
-                yield Finding("parse", "there is no judgement", f"gate.{bound.setting}", "nothing can be judged")
+                yield Finding(
+                    "parse", "there are no judgements", f"gate.{bound.setting}", "there is nothing to train on"
+                )
             continue
         low = bound.setting.startswith("min")
         if bound.size(figure) < limit if low else bound.size(figure) > limit:
@@ -119,7 +121,7 @@ def _drop(figures: dict[str, Any], previous: dict[str, Any] | None, settings: Ga
     now = figures["judge"].get("pairwise_accuracy")
     before = (previous or {"judge": {}})["judge"].get("pairwise_accuracy")
     if now is not None and before is not None and before - now > settings.max_judge_drop:
-        saw = f"pairwise accuracy against people: {_percent(now)}, after the previous model's {_percent(before)}"
+        saw = f"pairwise accuracy against people: {_percent(now)}, down from {_percent(before)} with the previous model"
         yield Finding("drop", saw, "gate.max_judge_drop", "the loop is losing its judge", now, _percent(before))
 
 
@@ -139,7 +141,8 @@ def what_to_do(root: Path, t: int, n: int, judge: JudgeSettings) -> str:
     changes += [f"another rubric ({root}/prompts/{rubric})"]
     again = f"srlm iterate {n} --run {root}"
     return (
-        f"the health gate stops before M{t + 1} is trained on what M{t} judged. What may help: {', '.join(changes)}. "
-        f"Settings are in {root}/config.toml; after a change, `{again} --redo stale` has all judged anew. "
-        f"Or train on it as it is: `{again} --accept-judge`"
+        f"the health gate stopped the run: M{t + 1} should not be trained on M{t}'s scores. "
+        f"What may help: {', '.join(changes)}. "
+        f"Settings are in {root}/config.toml. After a change, judge again with `{again} --redo stale`. "
+        f"Or train on these scores anyway: `{again} --accept-judge`"
     )

@@ -50,19 +50,19 @@ def make_plan(run: Run, n: int) -> list[Planned]:
 def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]]:
     """Refuse a plan with stale stages; else accept and return the changed settings.
 
-    A setting that only owed stages read may change; one that a finished or begun stage read may not, silently. Stages
-    that `redo` makes anew may be stale.
+    A setting may change as long as only owed stages read it. Once a stage that reads it has begun, it may not. Stages
+    that `redo` makes again may be stale.
     """
     again = {stage.name for stage in made_from(run, redo)} if redo else set()
     for key, value in flat(run.config.data, "data.").items():
         if value != run.record.settings.get(key, value):
-            problem = f"{key} was {run.record.settings[key]} when the seed data was split, is {value}"
-            raise UserError(problem, "put it back, or make a new run with `srlm init`")
+            problem = f"{key} is {value}, but it was {run.record.settings[key]} when the seed data was split"
+            raise UserError(problem, "change it back, or make a new run with `srlm init`")
     for planned in make_plan(run, n):
         if planned.state == "stale" and planned.stage.name not in again:
             raise UserError(
-                f"{planned.stage.name} was made from something else: {planned.why}",
-                f"put it back, or make all that is stale anew: srlm iterate {n} --run {run.root} --redo stale",
+                f"{planned.stage.name} is out of date: {planned.why}",
+                f"change it back, or redo all that is stale: srlm iterate {n} --run {run.root} --redo stale",
             )
     return run.accept_changes()
 

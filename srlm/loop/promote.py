@@ -1,6 +1,6 @@
 """The promotion gate: is M_{t+1} better than M_t, or only different? Figures in, findings out. Pure.
 
-What is not known is a finding of its own kind, "not known": a model is never promoted because nobody looked.
+A figure that is missing is a finding, too ("not known"): a model is never promoted just because nobody looked.
 """
 
 import itertools
@@ -23,7 +23,7 @@ class Best:
 
 
 def check_promotion(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> list[Finding]:
-    """What speaks against M_{t+1} (`figures`, its own) as the successor of M_t (`previous`)."""
+    """The reasons not to promote M_{t+1} (`figures`) over M_t (`previous`)."""
     checks = (_wins, _accuracy, _length, _diversity, _canaries)
     found = [finding for check in checks for finding in check(figures, previous, settings)]
     return [replace(finding, waived=finding.check in settings.waive) for finding in found]
@@ -35,7 +35,7 @@ def best_so_far(models: list[dict[str, Any]], settings: PromoteSettings) -> Best
     """
     if not models:
         return None
-    best, why = models[0], "the first one that is trained"
+    best, why = models[0], "the first trained model"
     held: list[str] = []
     for previous, figures in itertools.pairwise(models):
         against = [finding for finding in check_promotion(figures, previous, settings) if not finding.waived]
@@ -45,8 +45,7 @@ def best_so_far(models: list[dict[str, Any]], settings: PromoteSettings) -> Best
             held.append(f"{figures['model']}: {'; '.join(map(str, against))}")
             continue
         gain = _gain(figures, best, settings)
-        found = f"{gain.shown}, and " if gain else ""
-        best, why, held = figures, f"{found}nothing else speaks against it", []
+        best, why, held = figures, f"{gain.shown}; no other check objects" if gain else "no check objects", []
     return Best(best["model"], ". Not ".join([why, *held]))
 
 
@@ -64,11 +63,11 @@ def _gain(figures: dict[str, Any], other: dict[str, Any], settings: PromoteSetti
     """By the judge, where the two met head to head; else by the grader, where it knows most answers; else None."""
     versus, truth = (_against(figures, other, by) for by in ("versus", "truth"))
     if ends := versus.get("interval"):
-        shown = f"{versus['win_rate']:.1%}, 95% from {ends[0]:.1%} to {ends[1]:.1%}"
+        shown = f"{versus['win_rate']:.1%}, 95% interval {ends[0]:.1%} to {ends[1]:.1%}"
         shown = f"win rate against {other['model']}: {shown}"
         return _Gain(shown, ends[0], settings.min_win_rate, "promote.min_win_rate")
     if (ends := truth.get("interval")) and truth["prompts"] >= GRADED * truth["asked"]:
-        shown = f"{truth['score']:+.2f}, 95% from {ends[0]:+.2f} to {ends[1]:+.2f}"
+        shown = f"{truth['score']:+.2f}, 95% interval {ends[0]:+.2f} to {ends[1]:+.2f}"
         return _Gain(f"ground truth against {other['model']}: {shown}", ends[0], 0.0, "eval.grader")
     return None
 
@@ -90,9 +89,10 @@ def _accuracy(figures: dict[str, Any], previous: dict[str, Any], settings: Promo
     change, limit = figures.get("judge", {}).get("change") or {}, "promote.max_accuracy_drop"
     interval = change.get("interval")
     if interval is None:
-        yield Finding("judge", f"change of the judge's accuracy since {previous['model']}", limit, known=False)
+        yield Finding("judge", f"change in the judge's accuracy since {previous['model']}", limit, known=False)
     elif interval[1] < -settings.max_accuracy_drop:
-        shown = f"{100 * change['accuracy']:+.1f} points, 95% from {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+        ends = f"95% interval {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+        shown = f"{100 * change['accuracy']:+.1f} points, {ends}"
         yield Finding("judge", f"the judge's accuracy against people: {shown}", limit)
 
 
@@ -101,14 +101,14 @@ def _length(figures: dict[str, Any], previous: dict[str, Any], settings: Promote
     now, then = (found.get("answers", {}).get("chars") for found in (figures, previous))
     limit = "promote.max_length_growth"
     if not now or not then:
-        yield Finding("length", f"growth of the answers since {previous['model']}", limit, known=False)
+        yield Finding("length", f"growth in answer length since {previous['model']}", limit, known=False)
     elif now / then - 1 > settings.max_length_growth and not (gain := _at_equal_length(figures, previous, settings)):
-        why = "no head to head to tell whether they are better" if gain is None else "no gain at equal length"
-        yield Finding("length", f"answers {now / then - 1:.0%} longer, and {why}", limit)
+        why = "no head to head shows if they are better" if gain is None else "they do not win at equal length"
+        yield Finding("length", f"answers are {now / then - 1:.0%} longer, and {why}", limit)
 
 
 def _at_equal_length(figures: dict[str, Any], previous: dict[str, Any], settings: PromoteSettings) -> bool | None:
-    """Whether it wins with length taken out, or before a grader, which has no taste for length; None: nobody looked."""
+    """Whether it wins with length taken out, or by a grader, which does not favour length; None: not measured."""
     versus = _against(figures, previous, "versus")
     if controlled := versus.get("controlled_interval"):
         return bool(controlled[0] > settings.min_win_rate)
@@ -120,7 +120,7 @@ def _diversity(figures: dict[str, Any], previous: dict[str, Any], settings: Prom
     now, then = (found.get("answers", {}).get("distinct_2") for found in (figures, previous))
     limit = "promote.min_distinct_ratio"
     if not now or not then:
-        yield Finding("diversity", f"distinct-2 of the answers since {previous['model']}", limit, known=False)
+        yield Finding("diversity", f"change in distinct-2 of the answers since {previous['model']}", limit, known=False)
     elif now / then < settings.min_distinct_ratio:
         yield Finding("diversity", f"distinct-2 of the answers fell from {then:.3f} to {now:.3f}", limit)
 
@@ -128,6 +128,6 @@ def _diversity(figures: dict[str, Any], previous: dict[str, Any], settings: Prom
 def _canaries(figures: dict[str, Any], _: dict[str, Any], settings: PromoteSettings) -> Iterator[Finding]:
     found, limit = figures.get("canaries"), "eval.canaries"
     if not found or found["median"] is None:
-        yield Finding("canaries", "worthless answers before this judge", limit, known=False)
+        yield Finding("canaries", "how this judge scores worthless answers", limit, known=False)
     elif found["passed"]:
         yield Finding("canaries", f"worthless answers score like real ones: {', '.join(found['passed'])}", limit)

@@ -1,4 +1,4 @@
-"""`--redo`: what was made from a stage, and how all of that is kept aside, to be made anew."""
+"""`--redo`: finds all that was made from a stage, and moves it aside, so that it is made again."""
 
 import shutil
 import time
@@ -24,7 +24,7 @@ def made_from(run: Run, target: str) -> list[Stage]:
         names = {name}
     else:
         problem = f"--redo {target}: there is no {name} in {run.root}"
-        raise UserError(problem, f"made: {', '.join(run.record.stages)}")
+        raise UserError(problem, f"choose one of {', '.join(run.record.stages)}")
     result = []
     for stage in known:
         if stage.name in names or names & set(stage.inputs):

@@ -35,7 +35,7 @@ class TrackJob(Job):
 
 
 def track(run: Run, lock: int) -> None:
-    """Bring the figures of all measured models to the trackers that train.report_to names; a failure is said."""
+    """Send the figures of all measured models to the trackers in train.report_to; failures are reported."""
     for name in run.config.train.report_to:
         try:
             if name == "tensorboard":
@@ -43,7 +43,7 @@ def track(run: Run, lock: int) -> None:
             elif sending(run, name).new:
                 run_child("srlm.loop.track", TrackJob(run=run.root, tracker=name), run.log(f"track-{name}"), [], lock)
         except (UserError, StageError, OSError) as error:
-            say(f"train.report_to, {name}: {error}; the run goes on, and the next iteration sends these figures, too")
+            say(f"train.report_to, {name}: {error}; the run continues, and the next iteration will send these figures")
 
 
 # --- what is to be sent ----------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def send(run: Run, tracker: str) -> dict[str, Any]:
     try:
         SENDERS[tracker](run, found)
     except Exception as error:  # not our code, and nothing in it may end the run
-        raise UserError("it took no figures", plain(error)) from error
+        raise UserError("it did not accept the figures", plain(error)) from error
     write_json(_record(run, tracker), found.kept())
     return {"points": len(found.new)}
 

@@ -39,7 +39,7 @@ def read_figures(run: Run, t: int) -> dict[str, Any]:
     """M_t's figures, with "gate" and "versus" beside them where there are such. Raises UserError for no figures."""
     paths = run.at(t)
     if not paths.metrics.exists():
-        raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
+        raise UserError(f"{run.root}: M{t} has not been evaluated yet", f"run `srlm iterate {t} --run {run.root}`")
     figures = read_json(paths.metrics)  # of an earlier version, with the verdict of the gate in it
     beside = {"gate": paths.gate, "versus": paths.versus}
     figures |= {name: read_json(path) for name, path in beside.items() if path.exists()}
@@ -50,10 +50,10 @@ def measured_model(run: Run, name: str | None) -> int:
     """The t of the model `name` ("M2"), or of the last one. Raises UserError where it has not been evaluated."""
     measured = run.measured
     if not measured:
-        raise UserError(f"{run.root} has no evaluated model yet", f"srlm iterate 1 --run {run.root}")
+        raise UserError(f"{run.root} has no evaluated model yet", f"run `srlm iterate 1 --run {run.root}`")
     t = measured[-1] if name is None else number_of(name, measured)
     if t is None:
-        raise UserError(f"{name}: no name of a model", f"there are {', '.join(f'M{t}' for t in measured)}")
+        raise UserError(f"{name}: not the name of a model", f"choose one of {', '.join(f'M{t}' for t in measured)}")
     return t
 
 
@@ -63,7 +63,7 @@ def number_of(name: str, measured: list[int]) -> int | None:
     if match is None:
         return None
     if int(match[1]) not in measured:
-        raise UserError(f"{name}: not evaluated yet", f"there are {', '.join(f'M{t}' for t in measured)}")
+        raise UserError(f"{name}: not evaluated yet", f"choose one of {', '.join(f'M{t}' for t in measured)}")
     return int(match[1])
 
 
@@ -166,14 +166,14 @@ def measure_run(run: Run) -> None:
         measured_model(run, None)
         for t in run.measured:
             if not _rows_are_there(run, t):
-                say(f"M{t}: its rows are gone, so that its figures stay as they are")
+                say(f"M{t}: its rows are gone, so its figures stay as they are")
                 continue
             before = read_figures(run, t)
             write_figures(run, t)
             changed = list(_changes(before, read_figures(run, t)))
             more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-            what = f"new or changed: {', '.join(changed[:NAMED])}{more}" if changed else "the same as before"
-            say(f"M{t}: figures computed from its rows, {what}")
+            what = f"new or changed: {', '.join(changed[:NAMED])}{more}" if changed else "nothing has changed"
+            say(f"M{t}: figures recomputed from its rows; {what}")
 
 
 def _changes(before: Any, now: Any, name: str = "") -> Iterable[str]:

@@ -79,8 +79,8 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
     head = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True, **CHAT_OPTIONS)
     before, _, after = tokenizer.apply_chat_template(turns, tokenize=False, **CHAT_OPTIONS).rpartition(reply)
     if not before.startswith(head):
-        problem = f"{tokenizer.name_or_path}: the chat template's generation prompt is not how the full chat begins"
-        raise UserError(problem, "give the tokenizer a chat template that puts nothing (no thoughts) before a reply")
+        problem = f"{tokenizer.name_or_path}: the chat template's generation prompt is not the start of the full chat"
+        raise UserError(problem, "use a chat template that puts nothing (such as thoughts) before a reply")
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     tail = tokenizer(after, add_special_tokens=False)["input_ids"]
     found = [token for token in tail if token in control][:1]

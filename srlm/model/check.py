@@ -50,7 +50,7 @@ def check_model(model: str, revision: str | None = None) -> CheckedModel:
     folder = Path(model)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise UserError(
-            f"{model}: no config.json", "name the folder of a whole model (an adapter must be merged first)"
+            f"{model}: no config.json", "name the folder of a complete model (merge an adapter into its base first)"
         )
     config = _config(model, revision)
     _check_architecture(model, config)
@@ -77,9 +77,9 @@ def _config(model: str, revision: str | None) -> Any:
         return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except Exception as error:  # config.json is foreign data: anything may be wrong with it
         if Path(model).is_dir():
-            fix = "restore it; a model that brings code of its own cannot be used"
-            raise UserError(f"{model}: config.json is not usable ({_first_line(error)})", fix) from error
-        problem = f"{model}: no such folder, and no model that the Hugging Face hub or its cache gives"
+            fix = "restore it; a model that needs its own code cannot be used"
+            raise UserError(f"{model}: config.json cannot be used ({_first_line(error)})", fix) from error
+        problem = f"{model}: no such folder, and no such model on the Hugging Face hub or in its cache"
         raise UserError(
             f"{problem} ({_first_line(error)})", "check the name; offline, download the model first"
         ) from error
@@ -92,7 +92,7 @@ def _check_architecture(model: str, config: Any) -> None:
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (made_for and not known & set(made_for)):
         problem = f"{model}: not a causal language model ({config.model_type}: {', '.join(made_for) or 'unknown'})"
-        raise UserError(problem, "take a model whose architecture ends in ForCausalLM")
+        raise UserError(problem, "use a model whose architecture ends in ForCausalLM")
 
 
 def _check_weights(model: str, names: set[str]) -> None:
@@ -100,9 +100,9 @@ def _check_weights(model: str, names: set[str]) -> None:
         return
     pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
-        problem = f"{model}: only pickled weights ({pickled[0]}), and srlm loads safetensors only"
-        raise UserError(problem, "load it once with transformers and save_pretrained() it: that writes safetensors")
-    raise UserError(f"{model}: no weights", "put model.safetensors beside config.json")
+        problem = f"{model}: has only pickled weights ({pickled[0]}), but srlm loads only safetensors"
+        raise UserError(problem, "load it with transformers and call save_pretrained(): that writes safetensors")
+    raise UserError(f"{model}: has no weights", "put model.safetensors next to config.json")
 
 
 def _check_files(folder: Path) -> None:
@@ -115,7 +115,7 @@ def _check_files(folder: Path) -> None:
         try:
             files = sorted({folder / name for name in json.loads(index.read_bytes())["weight_map"].values()})
         except (ValueError, LookupError, TypeError, AttributeError) as error:  # foreign data, of any shape
-            raise UserError(f"{index}: not usable ({_first_line(error)})", "download it again") from None
+            raise UserError(f"{index}: cannot be used ({_first_line(error)})", "download it again") from None
     for file in files:
         try:
             with safe_open(file, "np"):
@@ -143,11 +143,9 @@ def _tokenizer(model: str, revision: str | None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
     except Exception as error:  # as with the config
         problem = f"{model}: no usable tokenizer ({_first_line(error)})"
-        raise UserError(
-            problem, "put the model's tokenizer files (tokenizer.json, tokenizer_config.json) there"
-        ) from error
+        raise UserError(problem, "add the model's tokenizer files (tokenizer.json, tokenizer_config.json)") from error
     if not tokenizer("a")["input_ids"]:
-        raise UserError(f"{model}: its tokenizer knows no text", "put the model's tokenizer files there")
+        raise UserError(f"{model}: its tokenizer cannot encode text", "add the model's tokenizer files")
     return tokenizer
 
 

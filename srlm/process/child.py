@@ -19,7 +19,7 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 DISK_FULL = errno.ENOSPC  # exit code of a child that found no room
 NO_ROOM = {
     "problem": "the disk is full",
-    "fix": "make room, then run the same command again: it goes on where it stopped",
+    "fix": "free some space, then run the same command again: it continues where it stopped",
 }
 
 

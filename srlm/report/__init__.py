@@ -23,7 +23,7 @@ def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
         _print_json(data)
     elif model is None:
         print_run(data)
-        say(f"One model with examples: srlm inspect {run.root} M{run.begun[-1]}; as a page: --html")
+        say(f"To see one model with examples: srlm inspect {run.root} M{run.begun[-1]}. To get a page: add --html")
     else:
         print_model(data)
 
@@ -32,7 +32,7 @@ def say_outdated(run: Run) -> None:
     """Say which figures an earlier version of srlm computed, and how to have them computed anew."""
     if models := outdated(run):
         named = ", ".join(f"M{t}" for t in models)
-        say(f"An earlier version of srlm computed the figures of {named}. For those of today: srlm measure {run.root}")
+        say(f"An earlier version of srlm computed the figures of {named}. To update them: srlm measure {run.root}")
 
 
 def inspect_rows(

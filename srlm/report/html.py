@@ -1,4 +1,4 @@
-"""`srlm inspect --html`: the page as a file of bounded size, with a sample of the rows where not all have room."""
+"""`srlm inspect --html`: the page as a file of limited size, with a sample of the rows if they do not all fit."""
 
 import itertools
 from collections.abc import Iterator

@@ -27,7 +27,7 @@ def list_rows(
     Raises UserError for an unknown sort key or a pattern that is none.
     """
     if sort and sort not in SORTS:
-        raise UserError(f"--sort {sort}: no such order", f"there are {', '.join(SORTS)}")
+        raise UserError(f"--sort {sort}: unknown order", f"choose one of {', '.join(SORTS)}")
     found = (one for one in _all(run, numbers) if not grep or _pattern(grep).search(one[2].text))
     if sort is None:
         picked = heapq.nsmallest(limit, found, key=lambda one: (one[0].number, one[1].id))
@@ -42,8 +42,9 @@ def find_row(run: Run, numbers: list[int], key: str) -> list[dict[str, Any]]:
     """All there is about the row `key`, of each of the models `numbers` that has one. Raises UserError for none."""
     found = [item_of(*one) for one in _all(run, numbers) if one[1].id == key]
     if not found:
-        where = f"M{numbers[0]}" if len(numbers) == 1 else "any model"
-        raise UserError(f"--row {key}: no such row of {where} in {run.root}", "list them with --sort or --grep")
+        where = f"M{numbers[0]}" if len(numbers) == 1 else "no model"
+        problem = f"{where} in {run.root} has " + ("no such row" if len(numbers) == 1 else "such a row")
+        raise UserError(f"--row {key}: {problem}", "list them with --sort or --grep")
     return found
 
 
@@ -77,7 +78,7 @@ def print_list(items: list[dict[str, Any]]) -> None:
         table.add_row(safe(item["id"]), item["model"], *figures, safe(item["outcome"] or "held out"), safe(shown))
     out().print(table)
     if items:
-        say("One of them whole: --row ID")
+        say("To see one row in full: --row ID")
 
 
 def print_row(item: dict[str, Any]) -> None:
@@ -104,5 +105,5 @@ def print_row(item: dict[str, Any]) -> None:
                 line("    in the other order:\n" + "\n".join(f"      {part}" for part in swapped.splitlines()))
     for side in MARKS:
         if pair and pair[side] is None:
-            line(f"\n--- {side}, from elsewhere, score {number(pair[f'{side}_score'])}")
+            line(f"\n--- {side}, from another model, score {number(pair[f'{side}_score'])}")
             line(pair[f"{side}_text"])

@@ -47,11 +47,11 @@ def _print_baseline(baseline: dict[str, Any]) -> None:
     figures = ("responses", "judgements", "pairwise_accuracy", "kept", "dropped")
     _print_figures("EFT from ranked responses", {name: eft[name] for name in figures})
     columns = ("judged", "agreeing", "kept")
-    table = _table("Its scores", "score", *columns)
+    table = _table("Judgements by score", "score", *columns)
     for score in sorted(eft["scores_judged"], key=float):
         table.add_row(score, *(str(eft[f"scores_{column}"].get(score, 0)) for column in columns))
     out().print(table)
-    line("Kept where they agree with people; the rule: docs/seed-data.md")
+    line("Judgements are kept if they agree with people. The exact rule is in docs/seed-data.md")
 
 
 def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
@@ -67,7 +67,7 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield one("judge: pairwise accuracy", percent, *judge, "pairwise_accuracy")
     yield one("  95% interval", interval, *judge, "pairwise_interval")
     won = [_won(model) for model in models]
-    yield "win rate over the one before", [percent(found.get("win_rate")) for found in won]
+    yield "win rate against the model before", [percent(found.get("win_rate")) for found in won]
     yield "  95% interval", [interval(found.get("interval")) for found in won]
     yield one("judge: Spearman", number, *judge, "spearman")
     yield one("judge: replies parsed", percent, *judge, "parse_rate")
@@ -76,9 +76,9 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield one("prompts with a usable pair", percent, *answers, "usable_pair_rate")
     yield "canaries that pass as answers", [_passed(model) for model in models]
     yield "health gate", [_gate(model) for model in models]
-    yield "  not measured, not checked", [_unmeasured(model) for model in models]
-    yield "AIFT instructions kept/asked", [_kept(model) for model in models]
-    yield one("AIFT preference pairs", whole, "aift", "pairs", "pairs")
+    yield "  checks without a figure", [_unmeasured(model) for model in models]
+    yield "AIFT: instructions kept / asked", [_kept(model) for model in models]
+    yield one("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
     yield "training (s)", [_seconds(model, "train") for model in models]
     yield "generation (s)", [_seconds(model, "eval", "aift") for model in models]
     yield "unfinished", [_unfinished(model) for model in models]
@@ -144,10 +144,10 @@ def print_model(data: dict[str, Any]) -> None:
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_against(data["metrics"] or {})
-    _print_figures("Canaries: worthless answers, and what the judge gives them", _at(data, "metrics", "canaries"))
+    _print_figures("Canaries: worthless answers, and the scores that they get", _at(data, "metrics", "canaries"))
     pairs = (data["aift"] or {}).get("pairs") or {}  # has a table of its own
     judged = {name: value for name, value in (_at(data, "metrics", "aift") or {}).items() if name not in pairs}
-    _print_figures("Judge, on its answers to new instructions", judged)
+    _print_figures("Judge, on its own answers to new instructions", judged)
     _print_gate(_at(data, "metrics", "gate"))
     _print_lengths(data["lengths"])
     aift = data["aift"] or {}
@@ -155,7 +155,7 @@ def print_model(data: dict[str, Any]) -> None:
     _print_figures("Preference pairs", aift.get("pairs"))
     _print_histogram("Its judgements of the held-out answers", _at(data, "metrics", "answers", "score_histogram"))
     _print_histogram("Its judgements of the answers to new instructions", data["rollouts"]["score_histogram"])
-    _print_histogram("Margins of the pairs (from)", data["rollouts"]["margins"])
+    _print_histogram("Margins of the pairs (lower edge)", data["rollouts"]["margins"])
     for row in data["examples"]["answers"]:
         _print_answer(row)
     for row in data["examples"]["pairs"]:
@@ -243,7 +243,10 @@ def _print_gate(gate: dict[str, Any] | None) -> None:
     if gate is None:
         return
     stops = not all(finding["waived"] for finding in gate["findings"])
-    heading("Health gate: " + ("accepted by hand" if gate["accepted"] else "stopped the run" if stops else "passed"))
+    heading(
+        "Health gate: "
+        + ("accepted with --accept-judge" if gate["accepted"] else "stopped the run" if stops else "passed")
+    )
     for finding in gate["findings"]:
         line(finding["text"])
     if gate.get("unmeasured"):
@@ -255,7 +258,7 @@ def _print_answer(row: dict[str, Any]) -> None:
     heading(f"Held-out prompt {rollout['id']}")
     line(conversation(rollout["messages"]))
     if rollout["dropped"]:
-        line(f"set aside: {rollout['dropped']}")
+        line(f"left out: {rollout['dropped']}")
     truth = row["truth"] or [None] * len(rollout["candidates"])
     for candidate, score, marks in zip(rollout["candidates"], row["scores"], truth, strict=True):
         given = ", ".join(_figure(judgement["score"]) for judgement in candidate["judgements"])

@@ -36,12 +36,14 @@ def serve(run: Run, port: int) -> None:
             listening.bind((LOOPBACK, port))
             listening.listen()  # before the address is printed: who reads it may connect at once
         except OSError as error:
-            raise UserError(f"port {port}: {error.strerror}", "choose another, or any free one with --port 0") from None
+            raise UserError(
+                f"port {port}: {error.strerror}", "choose another one, or --port 0 for any free one"
+            ) from None
         say(f"Reading {run.root} ...")
         app = application(run)
         out().print(f"http://{LOOPBACK}:{listening.getsockname()[1]}/", soft_wrap=True)
         out().file.flush()
-        say("Open it in a browser of this machine. Ctrl+C ends it.")
+        say("Open this address in a browser on this machine. Ctrl+C stops the server.")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
         try:
             server.run(sockets=[listening])
@@ -97,7 +99,7 @@ def _asked(parameters: dict[str, str]) -> tuple[Query, int, int]:
     """The query, the first row and the number of rows. Raises ValueError for what is out of range."""
     start, count = int(parameters.get("start", "0")), int(parameters.get("count", "25"))
     if start < 0 or not 0 < count <= LARGEST_PAGE:
-        raise ValueError(f"start is from 0 on, count from 1 to {LARGEST_PAGE}")
+        raise ValueError(f"start must be 0 or more, and count from 1 to {LARGEST_PAGE}")
     words = {name: parameters.get(name, "") for name in ("text", "model", "kind", "outcome", "sort")}
     flags = {name: parameters.get(name) == "1" for name in ("unparsed", "ascending")}
     return Query(**words, **flags), start, count  # type: ignore[arg-type]

@@ -72,11 +72,12 @@ class Run:
         """Read config.toml and run.json (again: another process may have written them before this one got the lock)."""
         root, paths = self.root, self.paths
         if not paths.record.is_file():
-            raise UserError(f"{root}: no run folder", "make one with `srlm init`, or name it with --run")
+            raise UserError(f"{root} is not a run folder", "make one with `srlm init`, or name another one")
         self.config: Config = load_config(paths.config)
         found = read_json(paths.record)
         if found.get("format", 0) > FORMAT:
-            raise UserError(f"{root}: run folder of format {found['format']}, this srlm knows {FORMAT}", "upgrade srlm")
+            problem = f"{root}: the run folder has format {found['format']}, but this srlm knows only {FORMAT}"
+            raise UserError(problem, "upgrade srlm")
         try:
             self.record = RunRecord.model_validate(found)
         except ValidationError as error:
@@ -179,26 +180,26 @@ class Run:
         """done, partial, owed or stale; and why, in words."""
         record = self.record.stages.get(stage.name)
         if record is None:
-            return "owed", "not begun"
+            return "owed", "not started"
         if record.status != "done" and stage.part in MADE_AT_ONCE:
             return "owed", record.status
         if differs := self._difference(stage, record):
             return "stale", differs
         if record.status != "done":
-            return "partial", f"{record.status}, to be continued"
+            return "partial", f"{record.status}, will continue"
         main = stage.outputs[0]
-        return ("done", "") if main.exists() else ("stale", f"{main.relative_to(self.root)} is gone")
+        return ("done", "") if main.exists() else ("stale", f"{main.relative_to(self.root)} is missing")
 
     def _difference(self, stage: Stage, record: StageRecord) -> str:
         """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
         now, inputs = self.settings_of(stage), self.inputs_of(stage)
         then = {key: DEFAULTS[key] for key in now if key in DEFAULTS} | record.settings  # it knew of no newer settings
         found = [
-            f"{key} was {json.dumps(then.get(key))}, is {json.dumps(now.get(key))}"
+            f"{key} was {json.dumps(then.get(key))}, is now {json.dumps(now.get(key))}"
             for key in sorted({*now, *then})
             if now.get(key) != then.get(key)
         ]
-        found += [f"{name} changed" for name, value in inputs.items() if record.inputs.get(name) != value]
+        found += [f"{name} has changed" for name, value in inputs.items() if record.inputs.get(name) != value]
         return "; ".join(found)
 
     # --- recording -----------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ class Run:
 
         Raises UserError while another process holds it.
         """
-        return locked(self.paths.lock, str(self.root), "wait for it or stop it first")
+        return locked(self.paths.lock, str(self.root), "wait for it to finish, or stop it")
 
 
 def now() -> str:
@@ -263,5 +264,5 @@ def find_run(named: Path | None, runs: Path = Path("runs")) -> tuple[Run, str]:
         return Run(named), "as named"
     found = sorted(runs.glob("[!.]*/run.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UserError(f"no run under {runs}/", "make one with `srlm init`, or name it with --run")
+        raise UserError(f"there is no run in {runs}/", "make one with `srlm init`, or name it with --run")
     return Run(found[-1].parent), "the only run" if len(found) == 1 else f"the latest of {len(found)} runs"

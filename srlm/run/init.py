@@ -74,17 +74,17 @@ class Sources:
         }
 
     def check(self) -> None:
-        """Raise UserError where something is missing or too much."""
+        """Raise UserError if something is missing, or given twice."""
         given = {*self.files, *(["--oasst"] if self.oasst else [])}
         judging = [option for option in ("--eft", "--ranked", "--oasst") if option in given]
         if len(judging) > 1 or (self.oasst and self.ift):
             named = " and ".join([*judging, *(["--ift"] if self.oasst and self.ift else [])])
-            fix = "give --ift with one of --eft and --ranked, or --oasst, which brings both"
-            raise UserError(f"{named} do not go together", fix)
+            fix = "give --ift with either --eft or --ranked, or give --oasst alone"
+            raise UserError(f"{named} cannot be used together", fix)
         needed = {"--model": self.model, "--ift": self.ift or self.oasst or self.eft_only, "--eft": judging}
         if missing := [option for option, value in needed.items() if not value]:
-            fix = "give a base model and seed data (for --eft also --ranked FILE, for both kinds --oasst FILE), "
-            raise UserError(f"missing: {', '.join(missing)}", fix + "or try --recipe demo, which has its own")
+            fix = "give a base model and seed data (--ranked can replace --eft, and --oasst both kinds of data), "
+            raise UserError(f"missing: {', '.join(missing)}", fix + "or try --recipe demo, which brings its own")
 
 
 @dataclass
@@ -102,14 +102,14 @@ class InitReport:
     def lines(self) -> list[str]:
         """The report as text, one thing a line."""
         if self.already:
-            return [f"{self.root} is already there, made from the same things ({_models(self.models)})."]
+            return [f"{self.root} already exists, made from the same inputs ({_models(self.models)})."]
         c = self.counts
         judging = f"{c['eft']} EFT rows" if "eft" in c else f"{c['ranked']} ranked responses to make EFT from"
         return [
             f"{self.root}: {c['ift']} IFT rows, {judging}; held out: {c['held_out_eft']} rated responses to "
             f"{c['held_out_eft_prompts']} prompts, {c['eval_prompts']} evaluation prompts.",
             *self.left_out,
-            *(f"Dropped {number} of {what}" for what, number in self.dropped.items()),
+            *(f"Dropped from {_file_and_count(what, number)}" for what, number in self.dropped.items()),
             *(f"Note: {warning}." for warning in self.warnings),
         ]
 
@@ -137,7 +137,7 @@ def init_run(root: Path, given: Sources) -> InitReport:
     if RunPaths(root).record.is_file():
         return _existing(root, identity)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"{root} exists and is no run folder", "name another one")
+        raise UserError(f"{root} already exists and is not a run folder", "choose another folder")
     config = _config(values, sources)
     report = InitReport(root)
     templates = _templates(config)
@@ -161,7 +161,7 @@ def _with_the_demos(given: Sources) -> Sources:
 
 def _config(values: dict[str, Any], sources: Sources) -> Config:
     if "model.path" in _keys(sources.overrides):
-        raise UserError("--set model.path: the model has an option of its own", "use --model")
+        raise UserError("--set model.path: the model has its own option", "use --model")
     values = values | {"recipe": sources.recipe, "model": values.get("model", {}) | {"path": sources.base}}
     return parse_config(apply_overrides(values, list(sources.overrides)), f"recipe {sources.recipe} with --set")
 
@@ -196,8 +196,8 @@ def _existing(root: Path, identity: dict[str, Any]) -> InitReport:
     made_from = made_from | {"--set": [renamed_override(override) for override in made_from.get("--set", [])]}
     differs = [option for option in {**identity, **made_from} if made_from.get(option) != identity.get(option)]
     if differs:
-        problem = f"{root} is already a run ({_models(models)}), made with another {', '.join(differs)}"
-        raise UserError(problem, f"go on with it (srlm iterate N --run {root}), or name another folder")
+        problem = f"{root} is already a run ({_models(models)}), made with a different {', '.join(differs)}"
+        raise UserError(problem, f"continue it (srlm iterate N --run {root}), or choose another folder")
     return InitReport(root, already=True, models=models)
 
 
@@ -218,7 +218,7 @@ def _prepare(config: Config, sources: Sources, templates: Templates, report: Ini
     given = _read(sources, templates.rubric.scale)
     model = check_model(sources.base, config.model.revision)
     if model.default_template:
-        report.warnings.append("the model has no chat template: the default one is used, and saved with M1")
+        report.warnings.append("the model has no chat template, so the default one is used and saved with M1")
     config = _within_context(config, model.context, sources, report)
     check_judge_fits(config, model, templates)
     seeds, dropped = fitting(given, config, model, templates)
@@ -260,8 +260,14 @@ def _within_context(config: Config, context: int | None, sources: Sources, repor
         return config
     if "model.max_length" in _keys(sources.overrides):
         raise UserError(f"model.max_length = {asked} exceeds the model's context of {context} tokens", "lower it")
-    report.warnings.append(f"model.max_length lowered from {asked} to {context}, the model's context")
+    report.warnings.append(f"model.max_length was lowered from {asked} to {context}, the model's context")
     return config.model_copy(update={"model": config.model.model_copy(update={"max_length": context})})
+
+
+def _file_and_count(what: str, number: int) -> str:
+    """For the user: "ift: 3 (empty prompt)"."""
+    file, _, reason = what.partition(": ")
+    return f"{file}: {number} ({reason})"
 
 
 def _counted(dropped: list[Dropped]) -> dict[str, int]:
@@ -297,7 +303,7 @@ def _write(root: Path, config: Config, templates: Templates, made: Split, record
         building.rename(root)
     except OSError as error:
         problem = f"{root}: the run folder cannot be written ({error.strerror})"
-        raise UserError(problem, "make room or choose another place; nothing was left behind") from error
+        raise UserError(problem, "free some space or choose another place; nothing was left behind") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -1,8 +1,8 @@
 """`srlm seed check`: what a careful person would look for in seed files before spending GPU hours. Prints nothing.
 
-Rows are read one at a time; what stays in memory is a digest per row, the prompts' words and counts. A finding harms
-by the rule in `CHECKS`: one that srlm would stop at or train on unseen harms wherever it occurs (ANY); one that a few
-rows of every real file have harms when they are MANY_SHARE of the file's rows (MANY); others are worth knowing (NOTE).
+Rows are read one at a time. Memory holds only a digest per row, the prompts' words, and counts. `CHECKS` says when a
+finding counts as harm: wherever it occurs, if srlm would stop at it or train on it unnoticed (ANY); from MANY_SHARE of
+the rows on, if a few such rows are in every real file (MANY); or never, if it is only worth knowing (NOTE).
 """
 
 from array import array
@@ -41,22 +41,22 @@ CHECKS = {
         f"scores off the rubric's scale of {LOW} to {HIGH}: srlm leaves the rows out",
     ),
     "too long": (MANY, "rows longer than the model's context: srlm leaves them out"),
-    "placeholder": (MANY, 'replies that only stand in for one, as "N/A"'),
+    "placeholder": (MANY, 'replies that are only placeholders, such as "N/A"'),
     "cut off": (MANY, "replies that seem to stop in the middle of a sentence or a code block"),
-    "length limit": (ANY, "replies of exactly the greatest length of all: a limit cut them off"),
-    "chat marks": (ANY, "texts with marks of a chat format or special tokens: learnt as they stand"),
-    "one score": (ANY, "rows with one and the same score: the judge would learn to give no other"),
-    "leak": (ANY, "training rows with a prompt that is held out"),
-    "near leak": (NOTE, "training rows with a prompt close to one that is held out"),
-    "repeated response": (NOTE, "responses that are empty or came before in their row: srlm leaves them out"),
-    "repeated row": (NOTE, "rows that came before, word for word: the first counts"),
-    "repeated prompt": (NOTE, "rows whose prompt came before in this file"),
-    "shared prompt": (NOTE, "rows whose prompt is also in another of the files"),
+    "length limit": (ANY, "replies of exactly the maximum length in the file: a limit cut them off"),
+    "chat marks": (ANY, "texts with marks of a chat format or special tokens: the model would learn to write them"),
+    "one score": (ANY, "rows with the same score: the judge would learn to give no other"),
+    "leak": (ANY, "training rows whose prompt is held out"),
+    "near leak": (NOTE, "training rows whose prompt is close to a held-out one"),
+    "repeated response": (NOTE, "responses that are empty or repeated in their row: srlm leaves them out"),
+    "repeated row": (NOTE, "rows that repeat an earlier row word for word: only the first counts"),
+    "repeated prompt": (NOTE, "rows that repeat an earlier prompt of the file"),
+    "shared prompt": (NOTE, "rows whose prompt is also in another file"),
     "near prompt": (NOTE, "prompts close to an earlier one"),
-    "contradiction": (NOTE, "responses that came before with another score"),
+    "contradiction": (NOTE, "responses that also occur with a different score"),
     "no ranking": (NOTE, "no prompt has two responses with different scores: the judge's ranking cannot be measured"),
-    "filled": (NOTE, "judge prompts that came filled in: not compared with other prompts, never held out"),
-    "end of turn": (NOTE, "the chat template ends a reply with nothing: training adds the tokenizer's end token"),
+    "filled": (NOTE, "rows with complete judge prompts: not compared with other prompts, and never held out"),
+    "end of turn": (NOTE, "the chat template puts no end token after a reply: training adds the tokenizer's"),
 }
 
 

@@ -23,8 +23,8 @@ def show(report: CheckReport, as_json: bool) -> None:
             out().print(safe(line), soft_wrap=True)
         if data["findings"]:
             out().print(_findings(data["findings"]), width=_width())
-    verdict = f"{len(report.harmful)} would harm training" if report.harmful else "nothing that would harm training"
-    say(f"Found: {verdict}, {len(report.findings) - len(report.harmful)} to know.")
+    harm = f"{len(report.harmful)} that would harm training" if report.harmful else "none that would harm training"
+    say(f"Findings: {harm}, and {len(report.findings) - len(report.harmful)} worth knowing.")
 
 
 def _width() -> int:
@@ -32,7 +32,7 @@ def _width() -> int:
 
 
 def _files(files: list[dict[str, Any]]) -> Table:
-    table = _table("file", "is", "rows", "usable", "prompts", "multi-turn", "with system")
+    table = _table("file", "kind", "rows", "usable", "prompts", "multi-turn", "with system")
     for file in files:
         use = f"{file['kind']}, held out" if file["held_out"] else file["kind"]
         numbers = (file[name] for name in ("rows", "usable", "prompts", "multi_turn", "with_system"))
@@ -62,7 +62,7 @@ def _shares(counts: dict[str, int]) -> str:
 
 
 def _findings(findings: list[dict[str, Any]]) -> Table:
-    table = _table("", "file", "times", "what", "e.g.")
+    table = _table("", "file", "count", "finding", "examples")
     for finding in findings:
         places = re.sub(
             r"(^|; |[=~] )[^\s;]*/", r"\1", "; ".join(finding["places"])
@@ -76,6 +76,6 @@ def _findings(findings: list[dict[str, Any]]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        right = column in ("rows", "usable", "prompts", "multi-turn", "with system", "times")
+        right = column in ("rows", "usable", "prompts", "multi-turn", "with system", "count")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table

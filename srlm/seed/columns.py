@@ -55,11 +55,11 @@ def guess(given: RankedColumns, row: RawRow) -> RankedColumns:
     """`given`, and what it leaves open by the usual names in the file's first row. Raises UserError where none fits."""
     kinds = [name for name in ("score", "rank", "chosen", "label") if getattr(given, name)]
     if len(kinds) > 1 or (given.rejected and kinds not in ([], ["chosen"])):
-        raise UserError("more than one of --score, --rank, --chosen with --rejected, --label", "give one")
+        raise UserError("more than one of --score, --rank, --chosen with --rejected, --label", "give only one")
     columns = _verdict(given, row)
     if given.response and (columns.kind == "pair" or columns.response != given.response):
         fix = "give two with --label, one with --score or --rank, none with --chosen and --rejected"
-        raise UserError(f"--response {' --response '.join(given.response)} cannot be used so", fix)
+        raise UserError(f"--response {' --response '.join(given.response)} cannot be used like this", fix)
     if not columns.prompt:
         columns = replace(columns, prompt=_first(PROMPTS, row.values))
     if not columns.system:
@@ -83,7 +83,7 @@ def _verdict(given: RankedColumns, row: RawRow) -> RankedColumns:
         if label and len(outputs) == 2:
             return replace(given, response=outputs, label=label)
         missing = "--response COL --response COL" if label else "--label COL"
-        raise UserError(f"{row.where}: which output is better? ({_found(row)})", f"name it: {missing}")
+        raise UserError(f"{row.where}: it is not clear which output is better ({_found(row)})", f"name it: {missing}")
     return _rated(given, row)
 
 
@@ -103,10 +103,10 @@ def _rated(given: RankedColumns, row: RawRow) -> RankedColumns:
         if rank := _beside(row, RANKS, response):
             return replace(given, response=(response,), rank=rank)
     if given.score or given.rank:
-        raise UserError(f"{row.where}: no column of answers ({_found(row)})", "name it: --response COL")
+        raise UserError(f"{row.where}: no answer column ({_found(row)})", "name it: --response COL")
     fix = "name it: --score, --rank, --label COL, or --chosen COL --rejected COL"
     if {"output", "response", "instances"} & set(row.values):
-        fix += "; answers that nobody rated are IFT as they are (srlm init --ift FILE)"
+        fix += "; answers that nobody rated can be used as IFT (srlm init --ift FILE)"
     raise UserError(f"{row.where}: no column says which answers are better ({_found(row)})", fix)
 
 
@@ -140,7 +140,7 @@ def _first(names: tuple[str, ...], values: dict[str, Any]) -> str | None:
 
 def _check(name: str, row: RawRow) -> None:
     if name not in row.values and name.partition(".")[0] not in row.values:
-        raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name one that is there")
+        raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name an existing column")
 
 
 def _found(row: RawRow) -> str:

@@ -31,10 +31,10 @@ OUTPUTS = ("ift.jsonl", "ranked.jsonl", "dropped.jsonl")
 SUMMARY = "summary.json"
 ROWS, PROMPTS, ANSWERS = "row", "prompt", "answer"
 RULE = (
-    "A prompt whose best answer is good can go to IFT with that answer; one with two answers that are not rated alike "
-    "can go to ranked.jsonl with all of them. Where both are possible, it goes to IFT if a hash of (seed, tree or "
-    "opening turn) is below ift_share. Conversations that open alike stay together; of the same prompt in two trees "
-    "the first counts."
+    "A prompt whose best answer is good can go to IFT, with that answer. A prompt with two answers that are rated "
+    "differently can go to ranked.jsonl, with all its answers. If both are possible, it goes to IFT if a hash of "
+    "(seed, tree or opening turn) is below ift_share. Conversations with the same opening turn stay together. If the "
+    "same prompt is in two trees, the first one counts."
 )
 
 
@@ -121,7 +121,7 @@ class SeedReport:
     def lines(self) -> list[str]:
         """The report as text, one thing a line."""
         if self.already:
-            return [f"{self.folder} is already there, made from the same things."]
+            return [f"{self.folder} already exists, made from the same inputs."]
         counts = self.summary["counts"]
         prompts, answers = counts["prompts"], counts["answers"]
         lines = [
@@ -142,7 +142,7 @@ class SeedReport:
         for unit in (unit for unit in ("rows", "prompts", "answers") if unit in counts):
             lines += [f"Left out ({unit}): {reason}: {number}" for reason, number in counts[unit]["dropped"].items()]
         if later := counts.get("later_turns"):
-            lines.append(f"Not used: {later} messages of later turns")
+            lines.append(f"Not used: {later} messages from later turns")
         return lines
 
 
@@ -163,24 +163,24 @@ def divide(
         building.rename(out.absolute())
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{out}: cannot be written ({reason})", "make room or choose another place") from error
+        raise UserError(f"{out}: cannot be written ({reason})", "free some space or choose another place") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return SeedReport(out, summary)
 
 
 def _existing(out: Path, made_from: dict[str, Any]) -> SeedReport:
-    fix = "name another folder, or move it away"
+    fix = "choose another folder, or move it away"
     if not (out / SUMMARY).is_file():
-        raise UserError(f"{out} is already there, and not made by `srlm seed`", fix)
+        raise UserError(f"{out} already exists and was not made by `srlm seed`", fix)
     summary = read_json(out / SUMMARY)
     before, now = _identity(summary.get("made_from", {})), _identity(made_from)
     differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differs:
-        raise UserError(f"{out} is already there, made with another {', '.join(differs)}", fix)
+        raise UserError(f"{out} already exists, made with a different {', '.join(differs)}", fix)
     changed = [name for name in OUTPUTS if file_digest(out / name) != summary["files"].get(name)]
     if changed:
-        raise UserError(f"{out} is already there, and {', '.join(changed)} changed since it was made", fix)
+        raise UserError(f"{out} already exists, but {', '.join(changed)} changed since it was made", fix)
     return SeedReport(out, summary, already=True)
 
 
@@ -201,7 +201,7 @@ def _fill(
             ledger.read[PROMPTS] += len(family)
             if not seen.add(opening_key(family[0].messages)):
                 for one in family:
-                    ledger.drop_prompt(one.where, "the same prompt came before", len(one.answers))
+                    ledger.drop_prompt(one.where, "the prompt repeats an earlier one", len(one.answers))
                 continue
             below_share = seed_of(seed, "ift", key) / 2**31 < share
             for row in _place(family, source, below_share, share > 0, ledger):
@@ -227,7 +227,9 @@ def _place(
             if its_best_is_good:
                 yield _ift_row(one, ledger)
             else:
-                ledger.drop_prompt(one.where, "not good enough for IFT, where its opening turn is", len(one.answers))
+                ledger.drop_prompt(
+                    one.where, "not good enough for IFT, where others with its opening turn went", len(one.answers)
+                )
         return
     for one, row in zip(family, rows, strict=True):
         if isinstance(row, str):
@@ -259,8 +261,8 @@ def _refuse_nothing(ledger: Ledger, made_from: dict[str, Any]) -> None:
         return
     reasons = sum(ledger.dropped.values(), Counter[str]())
     reasons.pop("its prompt is left out", None)
-    why = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common(3)) or "no prompt in it"
-    raise UserError(f"{', '.join(made_from['files'])}: nothing usable ({why})", "see the options that filter")
+    why = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common(3)) or "it has no prompts"
+    raise UserError(f"{', '.join(made_from['files'])}: nothing usable ({why})", "check the options that filter rows")
 
 
 def _write(file: TextIO, row: BaseModel) -> None:

@@ -25,7 +25,7 @@ FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 _CSV_NUMBERS = ("score", "human_score", "human_rank")
 _CSV_JSON = ("messages",)
 MEGABYTE, LONG = 10**6, 20  # bytes; megabytes from which on the progress is shown: some seconds
-_MEND = "mend that line (a file holds a list of objects, or one object per line)"
+_MEND = "fix that line (a file holds a list of objects, or one object per line)"
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def stream_table(path: Path, typed: bool = True, watched: bool = False) -> Itera
         raise UserError(f"{path}: no such file", "check the path") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         problem = f"{path}: broken gzip file after row {count} ({error})"
-        raise UserError(problem, "it is torn or no gzip file: fetch it again") from None
+        raise UserError(problem, "it is incomplete or not a gzip file: download it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     if not count:
-        raise UserError(f"{path}: the file has no rows", "give it rows")
+        raise UserError(f"{path}: the file has no rows", "add some rows")
 
 
 def _shown(path: Path, raw: BinaryIO, rows: Iterator[RawRow]) -> Iterator[RawRow]:
@@ -128,7 +128,7 @@ def _loads(path: Path, text: str, first_line: int) -> Any:
         line = first_line + error.lineno - 1
         raise UserError(f"{path}:{line}: broken JSON ({error.msg}, column {error.colno})", _MEND) from None
     except (RecursionError, ValueError) as error:  # nested too deep, or a number of thousands of digits
-        raise UserError(f"{path}:{first_line}: JSON that cannot be read ({error})", "mend or remove that row") from None
+        raise UserError(f"{path}:{first_line}: JSON that cannot be read ({error})", "fix or remove that row") from None
 
 
 def _object(where: str, value: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _csv(path: Path, file: BinaryIO, typed: bool) -> Iterator[RawRow]:
     try:
         header = next(reader, [])
         if double := [name for name in header if header.count(name) > 1]:
-            raise UserError(f"{path}:1: two columns are called {double[0]!r}", "give each column a name of its own")
+            raise UserError(f"{path}:1: two columns are called {double[0]!r}", "give each column its own name")
         for number, cells in enumerate((row for row in reader if row), 1):
             line, where = reader.line_num, f"{path}:{reader.line_num}"
             if len(cells) != len(header):
@@ -154,7 +154,7 @@ def _csv(path: Path, file: BinaryIO, typed: bool) -> Iterator[RawRow]:
             row: dict[str, Any] = dict(zip(header, cells, strict=True))
             yield RawRow(number, where, _from_cells(row) if typed else row)
     except csv.Error as error:
-        raise UserError(f"{path}:{max(line, reader.line_num)}: broken CSV ({error})", "mend that line") from None
+        raise UserError(f"{path}:{max(line, reader.line_num)}: broken CSV ({error})", "fix that line") from None
 
 
 def _from_cells(cells: dict[str, str]) -> dict[str, Any]:

@@ -52,11 +52,11 @@ def check_judge_fits(config: Config, model: CheckedModel, templates: Templates) 
     bare = model.tokens(templates.judge([{"role": "user", "content": "?"}], ""), reply=None)
     if bare + reply >= length:
         problem = (
-            f"a context of {length} tokens is too small for the judge: its prompt takes {bare} without question and "
-            f"answer, and judge.max_tokens = {reply} are kept for its reply"
+            f"a context of {length} tokens is too small for the judge: its prompt takes {bare} tokens without question "
+            f"and answer, and judge.max_tokens = {reply} are reserved for its reply"
         )
         raise UserError(
-            problem, "take a model with a longer context, lower judge.max_tokens or shorten prompts/judge.txt"
+            problem, "use a model with a longer context, lower judge.max_tokens or shorten prompts/judge.txt"
         )
 
 
@@ -109,7 +109,7 @@ def _fitting(read: Read[R], fits: Callable[[R], bool], length: int) -> Read[R]:
             result.dropped.append(drop(row, OVERLONG))
     if not result.rows:
         file = read.rows[0].id.partition("-")[0]
-        problem = f"no row of {file} fits model.max_length = {length} tokens with the reply that it is to get"
-        fix = "lower rollout.max_tokens and judge.max_tokens, take --recipe small, or a model with a longer context"
+        problem = f"no row of {file} fits into model.max_length = {length} tokens together with its reply"
+        fix = "lower rollout.max_tokens and judge.max_tokens, or use --recipe small or a model with a longer context"
         raise UserError(problem, fix)
     return result

@@ -40,18 +40,18 @@ class ScoresReport:
     def lines(self) -> list[str]:
         """The report as text, one thing a line."""
         if self.already:
-            return [f"{self.out} is already there, with the same rows."]
+            return [f"{self.out} already exists, with the same rows."]
         histogram = ", ".join(f"{score:g}: {count}" for score, count in sorted(self.scores.items()))
         lines = [
             f"{self.out}: {self.rows} EFT rows; rows by score: {histogram}.",
             *(f"Left out (rows): {why}: {n}" for why, n in Counter(row.reason for row in self.dropped).items()),
         ]
         if self.completed:
-            lines.append(f'"Score: N" was written behind {self.completed} rationales')
+            lines.append(f'"Score: N" was added to {self.completed} rationales')
         if len(self.scores) > 2 and min(self.scores) >= 1 and max(self.scores) == HIGH:
             lines.append(
-                f"Note: no score is below 1; the rubric counts points from {LOW:g} to {HIGH:g}. Make sure that these "
-                "are its points, and no marks from 1 to 5."
+                f"Note: no score is below 1, but the rubric counts points from {LOW:g} to {HIGH:g}. Make sure that "
+                "these are such points, not marks from 1 to 5."
             )
         return lines
 
@@ -61,7 +61,7 @@ def columns_of_scores(path: Path, given: dict[str, str | None]) -> dict[str, str
     first = next(stream_table(path))
     for value in first.values.values():
         if isinstance(value, str) and all(mark in value for mark in _JUDGE_PROMPT):
-            problem = f"{first.where}: holds whole judge prompts, each with a rubric of its own and marks from 1 to 5"
+            problem = f"{first.where}: holds complete judge prompts, each with its own rubric and marks from 1 to 5"
             fix = "EFT needs columns of prompts, responses, rationales, and scores by the rubric of prompts/judge.txt"
             raise UserError(problem, fix)
     found = {}
@@ -88,7 +88,7 @@ def from_scores(path: Path, out: Path, columns: dict[str, str]) -> ScoresReport:
     report.rows = len(rows)
     if not rows:
         first = report.dropped[0]
-        raise UserError(f"{path}: no usable row ({first.where}: {first.reason})", "give it rows with content")
+        raise UserError(f"{path}: no usable row ({first.where}: {first.reason})", "add rows with content")
     _write_new(report, rows)
     return report
 
@@ -115,7 +115,7 @@ def _row(raw: RawRow, columns: dict[str, str], report: ScoresReport) -> dict[str
 def _score(raw: RawRow, name: str) -> float | None:
     value = column(raw, name)
     if isinstance(value, list | dict):
-        raise UserError(f"{raw.where}: {name} holds a {type(value).__name__}", "give one score a row")
+        raise UserError(f"{raw.where}: {name} holds a {type(value).__name__}", "give one score per row")
     try:
         score = math.nan if value is None or isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
@@ -124,7 +124,7 @@ def _score(raw: RawRow, name: str) -> float | None:
         return None
     if not LOW <= score <= HIGH:
         problem = f"{raw.where}: {name} {score:g} is not on the rubric's scale, {LOW:g} to {HIGH:g}"
-        raise UserError(problem, "bring all scores to that scale first")
+        raise UserError(problem, "convert all scores to that scale first")
     return score
 
 
@@ -136,11 +136,11 @@ def _write_new(report: ScoresReport, rows: list[dict[str, Any]]) -> None:
         write_rows(building, rows)
         if report.out.exists():
             if report.out.read_bytes() != building.read_bytes():
-                raise UserError(f"{report.out} is already there, with other rows", "name another file, or move it away")
+                raise UserError(f"{report.out} already exists, with other rows", "choose another file, or move it away")
             report.already = True
             return
         if beside.exists():
-            raise UserError(f"{beside} is already there", "name another --out, or move it away")
+            raise UserError(f"{beside} already exists", "choose another --out, or move it away")
         write_rows(beside, report.dropped)
         building.replace(report.out)
     except OSError as error:

@@ -51,7 +51,9 @@ def _in_folder(folder: Path) -> list[Path]:
     inner = folder / "seed" if (folder / "seed").is_dir() else folder
     found = [inner / name for name in FOLDER_FILES if (inner / name).is_file() and (inner / name).stat().st_size]
     if not found:
-        raise UserError(f"{folder}: no seed file in it", f"name files, or a folder with {', '.join(FOLDER_FILES)}")
+        raise UserError(
+            f"{folder}: there is no seed file in it", f"name files, or a folder with {', '.join(FOLDER_FILES)}"
+        )
     return found
 
 
@@ -60,8 +62,8 @@ def _seed_file(path: Path) -> SeedFile:
     kind = _kind(first)
     if kind is None:
         found = ", ".join(map(str, first[0].values)) or "none"
-        fix = "evaluation files go to --against; `srlm seed oasst` takes OASST exports, `seed ranked` rated answers"
-        raise UserError(f"{first[0].where}: no seed file, by its columns ({found})", fix)
+        fix = "evaluation files go to --against; `srlm seed oasst` reads OASST exports, `seed ranked` rated answers"
+        raise UserError(f"{first[0].where}: these are not the columns of a seed file ({found})", fix)
     return SeedFile(path, kind, kind == "eval" or bool(_HELD_OUT.search(path.name.lower())))
 
 
@@ -108,7 +110,9 @@ def evaluation_prompts(path: Path) -> Iterator[tuple[str, str]]:
         column = next((name for name in _EVALUATION_COLUMNS if raw.values.get(name)), None)
         if column is None:
             found = ", ".join(map(str, raw.values)) or "none"
-            raise UserError(f"{raw.where}: no prompt ({found})", f"known columns: {', '.join(_EVALUATION_COLUMNS)}")
+            raise UserError(
+                f"{raw.where}: no prompt column ({found})", f"known columns: {', '.join(_EVALUATION_COLUMNS)}"
+            )
         text = _opening(raw, column)
         extra = raw.values.get("input") if column == "instruction" else None
         yield raw.where, f"{text}\n\n{extra}" if isinstance(extra, str) and extra.strip() else text

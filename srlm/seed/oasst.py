@@ -65,7 +65,7 @@ def _flag(value: Any) -> Any:
 
 
 def _language(message: dict[str, Any]) -> str:
-    return f"in language {message['lang']}" if message.get("lang") else "in no known language"
+    return f"in language {message['lang']}" if message.get("lang") else "in an unknown language"
 
 
 def from_oasst(
@@ -92,7 +92,7 @@ def _families(source: str, choose: OasstFilter, ledger: Ledger) -> Iterator[tupl
     rows = stream_table(Path(source), watched=True) if _is_file(source) else _dataset(source)
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{source}: no rows", "check the name")
+        raise UserError(f"{source}: has no rows", "check the name")
     read = _trees if "prompt" in first.values else _messages
     for raw, root, replies in read(chain([first], rows), ledger):
         one = _conversation(raw, root, replies, choose, ledger)
@@ -105,7 +105,7 @@ def _trees(
 ) -> Iterator[tuple[RawRow, dict[str, Any] | None, list[dict[str, Any]]]]:
     for raw in rows:
         if "prompt" not in raw.values:
-            raise UserError(f"{raw.where}: not a tree, as the rows before", _FORMS)
+            raise UserError(f"{raw.where}: not a tree, unlike the rows before it", _FORMS)
         prompt = raw.values["prompt"]
         if prompt is None:
             yield raw, None, []
@@ -122,7 +122,7 @@ def _trees(
 def _replies(raw: RawRow, message: Any) -> list[dict[str, Any]]:
     replies = message.get("replies") or [] if isinstance(message, dict) else None
     if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
-        raise UserError(f"{raw.where}: prompt and replies are no messages", _FORMS)
+        raise UserError(f"{raw.where}: prompt and replies are not messages", _FORMS)
     return replies
 
 
@@ -150,7 +150,7 @@ def _group(group: list[Any], ledger: Ledger) -> Iterator[tuple[RawRow, dict[str,
         yield RawRow(number, where, {}), root, [{**reply, "where": place} for _, place, reply in replies]
         for _, where, _ in prompts[1:]:
             ledger.read[PROMPTS] += 1
-            ledger.drop(PROMPTS, where, "its message_id came before")
+            ledger.drop(PROMPTS, where, "its message_id repeats an earlier one")
         return
     orphans = [item for item in replies if item[2]["parent_id"] == item[2]["message_tree_id"]]
     ledger.later_turns += len(replies) - len(orphans)
@@ -168,7 +168,7 @@ def _conversation(
     answers = [] if reason else _answers(raw, replies, choose, ledger)
     if root is None or not answers:
         ledger.read[PROMPTS] += 1
-        ledger.drop_prompt(raw.where, reason or "no ranked reply that can be used", len(replies) if reason else 0)
+        ledger.drop_prompt(raw.where, reason or "no usable ranked reply", len(replies) if reason else 0)
         return None
     tree_id = checked_string(raw, "message_tree_id", root.get("message_tree_id") or root.get("message_id"))
     if not tree_id:
@@ -192,7 +192,7 @@ def _answers(raw: RawRow, replies: list[dict[str, Any]], choose: OasstFilter, le
         reason = choose.why_not(reply, "assistant", RawRow(number, where, {})) or ("no rank" if rank is None else None)
         name = checked_string(RawRow(number, where, {}), "message_id", reply.get("message_id"))
         if name and name in seen:
-            reason = "its message_id came before"
+            reason = "its message_id repeats an earlier one"
         seen.add(name)
         if reason or rank is None:
             ledger.drop(ANSWERS, where, reason or "")
@@ -227,5 +227,5 @@ def _dataset(source: str) -> Iterator[RawRow]:
             yield RawRow(number, f"{source}: row {number}", row)
     except Exception as error:  # whatever the hub, the network or the file's reader raises
         reason = " ".join(str(error).split())[:200]
-        problem = f"{source}: no file here, and as a dataset it cannot be read after row {number} ({reason})"
-        raise UserError(problem, "check name and network, or download the file") from error
+        problem = f"{source}: not a file, and reading it as a dataset failed after row {number} ({reason})"
+        raise UserError(problem, "check the name and the network, or download the file") from error

@@ -1,8 +1,8 @@
 """A table of rated, ranked or paired answers -> IFT and ranked prompts (see `divide`).
 
-When is an answer good enough for IFT? Scores: the prompt's best answer, if it is rated as high as the upper quarter of
-all answers in the file (or as --good says). Ranks: if it has the best rank in the file, as rank 0 in the paper. Pairs
-and labels say which of two answers is better, not that it is good: without --ift-share nothing goes to IFT.
+When is an answer good enough for IFT? With scores: if it is the prompt's best answer and is rated as high as the top
+quarter of all answers in the file (or as --good says). With ranks: if it has the best rank in the file, like rank 0 in
+the paper. Pairs and labels say which answer is better, not that it is good: without --ift-share nothing goes to IFT.
 """
 
 import math
@@ -45,7 +45,7 @@ def columns_of(path: Path, given: RankedColumns) -> RankedColumns:
 def from_ranked(path: Path, out: Path, columns: RankedColumns, options: RankedOptions) -> SeedReport:
     """Make the folder `out` from a table. Raises UserError with the place for rows of the wrong shape."""
     if options.good is not None and columns.kind != "score":
-        raise UserError("--good is for scores", "leave it out: ranks, pairs and labels have no scale")
+        raise UserError("--good only works with scores", "leave it out: ranks, pairs and labels have no scale")
     share = options.ift_share
     if share is None:
         share = 0.0 if columns.kind in ("pair", "label") else IFT_SHARE
@@ -89,15 +89,20 @@ def _good(columns: RankedColumns, asked: float | None, given: "array[float]", sh
     """The least verdict on an answer that is good enough for IFT, and what to tell the user about it."""
     if columns.kind in ("pair", "label"):
         says_little = "a comparison says which answer is better, not that it is good"
-        return 1.0, f"{says_little}: no IFT rows (--ift-share 0.5 takes the better ones)" if not share else says_little
+        return (
+            1.0,
+            f"{says_little}, so there are no IFT rows (to use the better ones: --ift-share 0.5)"
+            if not share
+            else says_little,
+        )
     if not share:
-        return math.inf, "no IFT rows, as --ift-share 0 says"
+        return math.inf, "no IFT rows, because --ift-share is 0"
     if columns.kind == "rank":
         best = max(given, default=0.0)
         return best, f"IFT takes answers of rank {0.0 - best:g}"
     ordered = sorted(given) or [0.0]
     good = ordered[int(UPPER_QUARTER * len(ordered))] if asked is None else asked
-    return good, f"IFT takes a prompt's best answer where it is rated {good:g} or higher (--good)"
+    return good, f"IFT takes a prompt's best answer if it is rated {good:g} or higher (--good)"
 
 
 def _families(groups: Groups, ledger: Ledger) -> Iterator[tuple[str, list[Conversation]]]:
@@ -113,7 +118,7 @@ def _merged(items: list[Any], ledger: Ledger) -> Conversation:
     marks: dict[str, list[float]] = defaultdict(list)
     for *_, text, human in items:
         marks[text].append(human)
-    ledger.skip_answers(len(items) - len(marks), "the same answer again: its mean counts")
+    ledger.skip_answers(len(items) - len(marks), "the same answer again: the mean of its ratings counts")
     where, number, messages = items[0][:3]
     answers = [RankedResponse(text=text, human=mean(given)) for text, given in marks.items()]
     return Conversation(where, f"row-{number}", messages, answers)
@@ -137,7 +142,7 @@ def _why_not(answer: _Answer, max_chars: int) -> str | None:
     if not answer.text.strip():
         return "empty answer"
     if not math.isfinite(answer.human):
-        return "no score or rank that is a number"
+        return "its score or rank is not a number"
     longest = max(len(answer.text), *(len(turn["content"]) for turn in answer.messages))
     return "longer than --max-chars" if longest > max_chars else None
 
@@ -162,7 +167,7 @@ def _rated(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
     if not isinstance(marks, list):
         texts, marks = [texts], [marks]
     if not isinstance(texts, list) or len(texts) != len(marks):
-        return "it has another number of answers than of scores or ranks"
+        return "it has different numbers of answers and of scores or ranks"
     sign = 1.0 if columns.score else -1.0
     found = []
     for text, mark in zip(texts, marks, strict=True):
@@ -202,4 +207,4 @@ def _better(raw: RawRow, columns: RankedColumns) -> int | str:
     if not text or "tie" in text or text == "nan":
         return "no output is better"
     fix = "labels are 1 or 2, a or b, or the name of the better output's column"
-    raise UserError(f"{raw.where}: {columns.label} {text[:40]!r}: which output is better?", fix)
+    raise UserError(f"{raw.where}: {columns.label} {text[:40]!r} does not say which output is better", fix)

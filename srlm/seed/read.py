@@ -39,7 +39,7 @@ NO_SCORE = "the judgement has no score on the rubric's scale"
 OTHER_SCORE = "the judgement's score is not the row's score"
 ONE_RESPONSE = "fewer than two different responses"
 ALL_ALIKE = "its responses are all rated alike"
-REPEATED_RESPONSE = "a response is empty or came before in its row"
+REPEATED_RESPONSE = "a response is empty or repeated in its row"
 
 
 class Dropped(Record):
@@ -149,11 +149,11 @@ def _read(path: Path, file: str, scale: Scale = DEFAULT_SCALE) -> Read[Any]:
             unscored.append(f"{raw.where}: {made}")
         result.dropped.append(Dropped(file=file, row=raw.number, reason=made))
     if 2 * len(unscored) > len(table):  # no stray row but a file in another format
-        fix = f'end each judgement with its score, as "Score: 4" ({len(unscored)} of {len(table)} rows)'
+        fix = f'end each judgement with its score, such as "Score: 4" ({len(unscored)} of {len(table)} rows do not)'
         raise UserError(unscored[0], fix)
     if not result.rows:
         first = result.dropped[0]
-        raise UserError(f"{path}: no usable row (row {first.row}: {first.reason})", "give it rows with content")
+        raise UserError(f"{path}: no usable row (row {first.row}: {first.reason})", "add rows with content")
     return result
 
 
@@ -180,7 +180,7 @@ def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
     found = ", ".join(str(column) for column in raw.values) or "none"
     accepted = " or ".join("/".join(form) for form in forms).replace("instruction", "instruction[/input]")
     if forms is RANKED_FORMS:
-        accepted += "; `srlm seed ranked` makes them of other tables"
+        accepted += "; `srlm seed ranked` converts other tables"
     raise UserError(f"{raw.where}: wrong columns (found: {found})", f"accepted: {accepted}")
 
 
@@ -258,11 +258,11 @@ def _responses(raw: RawRow) -> list[RankedResponse]:
 
 def _response(raw: RawRow, number: int, value: Any) -> RankedResponse:
     if not isinstance(value, dict) or not {"text", "human"} <= set(value):
-        problem = f"{raw.where}: response {number} is no ranked response"
-        raise UserError(problem, 'a ranked response is {"text": "...", "human": 2}, the better the higher')
+        problem = f"{raw.where}: response {number} is not a ranked response"
+        raise UserError(problem, 'a ranked response is {"text": "...", "human": 2}; higher is better')
     human = checked_number(raw, f"human of response {number}", value["human"])
     if human is None:
-        raise UserError(f"{raw.where}: human of response {number} is no finite number", "rate it, or remove it")
+        raise UserError(f"{raw.where}: human of response {number} is not a finite number", "rate it, or remove it")
     return RankedResponse(text=checked_string(raw, f"text of response {number}", value["text"]), human=human)
 
 
@@ -310,7 +310,7 @@ def _messages(raw: RawRow, last: str) -> Messages:
 
 def _checked_turn(raw: RawRow, number: int, turn: Any) -> dict[str, str]:
     if not isinstance(turn, dict) or not {"role", "content"} <= set(turn):
-        raise UserError(f"{raw.where}: message {number} is no turn", 'a turn is {"role": "user", "content": "..."}')
+        raise UserError(f"{raw.where}: message {number} is not a turn", 'a turn is {"role": "user", "content": "..."}')
     if turn["role"] not in ("system", "user", "assistant"):
         problem = f"{raw.where}: message {number} has role {turn['role']!r}"
         raise UserError(problem, "roles are system, user and assistant")
@@ -339,7 +339,7 @@ def checked_string(raw: RawRow, name: str, value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express and UTF-8 cannot
-        raise UserError(f"{raw.where}: {name} holds a character that is no Unicode", "remove it") from None
+        raise UserError(f"{raw.where}: {name} holds an invalid Unicode character", "remove it") from None
     return value
 
 

@@ -1,4 +1,4 @@
-"""EFT from what people ranked: the baseline's judgements that agree with them, no score too often. Pure.
+"""EFT from what people ranked: the baseline's judgements that agree with people, with no score too often. Pure.
 
 The paper (section 3.1.1) keeps what agrees with the human ranking and then drops part of the most frequent score. What
 "agrees" means is said here (`RULE`), because people give an order where the judge gives points, and both know ties.
@@ -15,17 +15,18 @@ from srlm.settings import BaselineSettings
 from srlm.store import seed_of
 
 RULE = (
-    "A judgement agrees when its score lies on the same side as people put it of the baseline's mean score for every "
-    "other response in the group; responses that people put level are not compared, a tie of the judge does not agree. "
-    "Of a response, the agreeing judgement nearest to the response's own mean is taken. Of a score that has more than "
-    "baseline.max_share of what is left, the rows with the lowest hash of (run.seed, id) stay; where there are so few "
-    "different scores that none could keep that share, all get the same number."
+    "A judgement agrees with people if its score is above the baseline's mean score for every response to the same "
+    "prompt that people rated lower, and below the mean for every response that people rated higher. Responses that "
+    "people rated equal are not compared. A tie of the judge does not agree. If several judgements of one response "
+    "agree, the one nearest to the response's own mean score is kept. No score may have more than baseline.max_share "
+    "of the rows: of a score with more, the rows with the lowest hash of (run.seed, id) are kept. If there are too few "
+    "different scores for that, every score gets the same number of rows."
 )
 UNPARSED, OVERLONG = "its score cannot be parsed", "its judge prompt does not fit the context"
 ALONE = "no other response to compare with"
 UNCLEAR = "says different scores"
 DISAGREES, TIED = "disagrees with people", "tied where people are not"
-SPARE, CAPPED = "another one of the same response is taken", "its score is too frequent"
+SPARE, CAPPED = "another judgement of the same response is kept", "its score is too frequent"
 
 
 @dataclass
@@ -71,13 +72,13 @@ def shortage(counts: Mapping[str, Any], settings: BaselineSettings) -> str | Non
     dropped = counts["dropped"]
     if dropped.get(UNPARSED, 0) * 2 > counts["judgements"]:
         way = "the model does not write the scores that prompts/judge.txt asks for: train the baseline on IFT first "
-        way += "(baseline.train), take a model that follows instructions, or raise judge.max_tokens"
+        way += "(baseline.train), use a model that follows instructions, or raise judge.max_tokens"
     elif dropped.get(CAPPED, 0) > counts["kept"]:
-        way = "nearly all scores are the same: take another model, or raise baseline.max_share"
+        way = "nearly all scores are the same: use another model, or raise baseline.max_share"
     else:
-        way = "give more ranked data, take a model that judges better, or lower baseline.min_rows"
+        way = "add more ranked data, use a model that judges better, or lower baseline.min_rows"
     return (
-        f"only {counts['kept']} of {counts['judgements']} judgements can be learned from, baseline.min_rows asks for "
+        f"only {counts['kept']} of {counts['judgements']} judgements can be used, but baseline.min_rows asks for "
         f"{settings.min_rows} ({reasons}): {way}"
     )
 

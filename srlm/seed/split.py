@@ -18,10 +18,11 @@ from srlm.store import digest, seed_of
 
 MOST_OF_IFT = 5  # at most one in so many IFT prompts becomes an evaluation prompt
 RULE = (
-    "Held-out EFT: the rows of --held-out-eft, else the prompt groups (of EFT, or of the ranked responses, before any "
-    "is judged) with the lowest hash of (run.seed, group), data.held_out_eft of them, with all responses. Evaluation "
-    "prompts: the first data.eval_prompts of --eval-prompts, else the IFT prompts with the lowest hash of (run.seed, "
-    "prompt), at most a fifth, those that EFT lacks first. Rows with a held-out prompt leave the training rows."
+    "Held-out EFT: the rows of --held-out-eft, if given. Otherwise, the share data.held_out_eft of the prompt groups "
+    "in EFT (or in the ranked responses, before any is judged): those with the lowest hash of (run.seed, group), with "
+    "all their responses. Evaluation prompts: the first data.eval_prompts of --eval-prompts, if given. Otherwise, that "
+    "many IFT prompts, at most a fifth: those that EFT does not have come first, then those with the lowest hash of "
+    "(run.seed, prompt). Rows with a held-out prompt are removed from the training rows."
 )
 
 
@@ -91,11 +92,13 @@ def split(seeds: Seeds, fits: Callable[[Messages], bool], settings: DataSettings
         result.eval_prompts = _distinct(seeds.prompts, result.dropped)[: settings.eval_prompts]
         reason = "its prompt is an evaluation prompt"
     if (found := len(result.eval_prompts)) < settings.eval_prompts and seeds.prompts != []:  # []: none are wanted
-        result.warnings.append(f"{found} evaluation prompts, fewer than data.eval_prompts = {settings.eval_prompts}")
+        result.warnings.append(
+            f"only {found} evaluation prompts, fewer than data.eval_prompts = {settings.eval_prompts}"
+        )
     _remove(result, {prompt_key(row.messages) for row in result.eval_prompts}, reason)
     for name, words in (("ift", "IFT row"), ("eft", "EFT row"), ("ranked", "ranked response")):
         if getattr(seeds, name) and not getattr(result, name):
-            raise UserError(f"no {words} is left to train on", "give more rows, or hold out less ([data])")
+            raise UserError(f"no {words} is left to train on", "add more rows, or hold out less (see [data])")
     return result
 
 
@@ -115,7 +118,7 @@ def _warn_of_eft(result: Split) -> None:
     filled = sum(row.filled for row in result.eft)
     if filled:
         result.warnings.append(
-            f"{filled} ready-filled EFT rows are used for training only; their judge template may differ from "
+            f"{filled} EFT rows with complete judge prompts are used only for training; their template may differ from "
             "prompts/judge.txt, and they cannot be compared with the held-out prompts"
         )
     if not result.held_out_eft:
@@ -148,12 +151,12 @@ def _from_ift(result: Split, fits: Callable[[Messages], bool], count: int, seed:
     order = sorted(found, key=lambda key: (key in in_eft, seed_of(seed, "eval_prompts", key), key))
     if not count:
         raise UserError(
-            "IFT has too few prompts to hold some out for evaluation", "give more, or use --eval-prompts FILE"
+            "IFT has too few prompts to hold some out for evaluation", "add more, or use --eval-prompts FILE"
         )
     chosen = [found[key] for key in order if fits(found[key].messages[:-1])][:count]
     if not chosen:
         problem = "no IFT prompt leaves room for an answer of rollout.max_tokens within model.max_length"
-        raise UserError(problem, "lower rollout.max_tokens, or take a recipe for smaller models (--recipe small)")
+        raise UserError(problem, "lower rollout.max_tokens, or use a recipe for smaller models (--recipe small)")
     return [PromptRow(id=row.id.replace("ift", "eval"), messages=row.messages[:-1]) for row in chosen]
 
 

@@ -30,7 +30,7 @@ def _turn(raw: RawRow, column: str, turn: Any) -> dict[str, str]:
     given = turn if isinstance(turn, dict) else {}
     role, content = given.get("role", given.get("from")), given.get("content", given.get("value"))
     if not isinstance(role, str) or role.lower() not in _ROLES or not isinstance(content, str):
-        raise UserError(f"{raw.where}: {column} holds no turns", 'a turn is {"role": "user", "content": "..."}')
+        raise UserError(f"{raw.where}: {column} is not a list of turns", 'a turn is {"role": "user", "content": "..."}')
     return {"role": _ROLES[role.lower()], "content": checked_string(raw, column, content)}
 
 
@@ -66,7 +66,7 @@ def why_no_prompt(messages: Messages) -> str | None:
     if not talk:
         return "no prompt"
     if any(turn["role"] != ("user", "assistant")[index % 2] for index, turn in enumerate(talk)):
-        return "user and assistant do not speak by turns"
+        return "user and assistant do not take turns"
     if talk[-1]["role"] != "user":
         return "its prompt does not end with the user's turn"
     return "empty prompt" if any(not turn["content"].strip() for turn in messages) else None

@@ -11,18 +11,18 @@ from srlm.errors import UserError
 from srlm.train.job import TrainJob, batch_plan
 from srlm.train.trackers import PROJECT, check_trackers, run_name, set_places
 
-SHARDED = "each process must hold all weights: sharded ones are not gathered when the model is saved"
+SHARDED = "each process must hold all weights: sharded ones would not be gathered when the model is saved"
 # Not settings of srlm, and still not the user's: each would cut rows, move the reference or leave the saved model out.
 FORBIDDEN = {
-    "max_length": "it cuts rows; set model.max_length, which leaves them out and counts them",
-    "sync_ref_model": "the reference is the starting model and does not move",
-    "packing": "rows are not joined",
-    "padding_free": "rows are padded",
-    "auto_find_batch_size": "train.per_device_batch sets it",
-    "load_best_model_at_end": "the model of the last step is the result",
-    "train_sampling_strategy": "rows are already levelled by length within a step",
-    "save_only_model": "a checkpoint must hold all that resuming needs",
-    "dataset_kwargs": "rows come tokenized",
+    "max_length": "it would cut rows; set model.max_length, which leaves long rows out and counts them",
+    "sync_ref_model": "the reference is the starting model and does not change",
+    "packing": "srlm does not join rows",
+    "padding_free": "srlm pads rows",
+    "auto_find_batch_size": "set train.per_device_batch instead",
+    "load_best_model_at_end": "the result is always the model of the last step",
+    "train_sampling_strategy": "rows of similar length are already grouped within a step",
+    "save_only_model": "a checkpoint must hold everything that is needed to resume",
+    "dataset_kwargs": "the rows are already tokenized",
     "fsdp": SHARDED,
     "fsdp_config": SHARDED,
     "deepspeed": SHARDED,
@@ -42,7 +42,9 @@ def training_arguments(job: TrainJob, kind: Any, own: dict[str, Any] | None = No
     try:
         return kind(**owned | _defaults(job) | job.optimizer.extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{job.algorithm}.extra: {str(error).splitlines()[0]}", "give a value that TRL takes") from None
+        raise UserError(
+            f"{job.algorithm}.extra: {str(error).splitlines()[0]}", "give a value that TRL accepts"
+        ) from None
 
 
 def world_size() -> int:
@@ -103,4 +105,4 @@ def _check_extra(job: TrainJob, known: set[str], owned: dict[str, Any]) -> None:
         if key in FORBIDDEN:
             raise UserError(f"{name}: {key} cannot be set", FORBIDDEN[key])
         if key in owned:
-            raise UserError(f"{name}: {key} follows from srlm's own settings", "see `srlm config`")
+            raise UserError(f"{name}: {key} is set by srlm's own settings", "see `srlm config`")

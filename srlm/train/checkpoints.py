@@ -31,7 +31,7 @@ def newest(folder: Path, job: str) -> Path | None:
         if found is None:
             continue
         if found["job"] != job:
-            raise UserError(f"{checkpoint}: made from other rows or settings", f"move {folder} away to train anew")
+            raise UserError(f"{checkpoint} was made from other rows or settings", f"move {folder} away to start over")
         return checkpoint
     return None
 

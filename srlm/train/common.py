@@ -74,7 +74,7 @@ def _finished(job: TrainJob) -> dict[str, Any]:
     path = job.out / RECORD
     record = read_json(path) if path.is_file() else {}
     if record.get("job") != job.digest():
-        raise UserError(f"{job.out}: in the way, made by another training", "move it away")
+        raise UserError(f"{job.out} already exists, made by another training", "move it away")
     if _is_first():
         checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)
     info: dict[str, Any] = record["info"]
@@ -88,7 +88,7 @@ def _encode(job: TrainJob, encoder: Encoder) -> Dataset:
     if not encoded:
         why = ", ".join(f"{count} {reason}" for reason, count in encoder.dropped.items()) or "the file is empty"
         fix = "raise model.max_length" if "overlong" in encoder.dropped else "check the rows"
-        raise UserError(f"{job.rows}: no row to train on ({why})", fix)
+        raise UserError(f"{job.rows}: no rows to train on ({why})", fix)
     return Dataset.from_list(encoded)
 
 

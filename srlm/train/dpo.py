@@ -136,7 +136,7 @@ def own_arguments(job: TrainJob) -> dict[str, Any]:
     assert isinstance(settings, DPOSettings)  # the job has seen to it
     losses = settings.extra.get("loss_type", "sigmoid")
     if "label_smoothing" in settings.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
-        fix = f"set loss_type to one that reads it: {', '.join(sorted(SMOOTHED))}"
+        fix = f"set loss_type to one that uses it: {', '.join(sorted(SMOOTHED))}"
         raise UserError("dpo.extra: label_smoothing does nothing with this loss", fix)
     return {"beta": settings.beta} | dpo_losses(settings.nll_weight, job.consistency)
 

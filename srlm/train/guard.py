@@ -35,7 +35,7 @@ class Guarded(TrainerCallback):
         try:
             getattr(self.callback, event)(*arguments, **values)
         except Exception as error:  # not our code
-            self.problem = f"{self.name} failed and is left out: {plain(error)}"
+            self.problem = f"{self.name} failed and was switched off: {plain(error)}"
             print(self.problem, file=sys.stderr, flush=True)
 
 

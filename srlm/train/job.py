@@ -75,7 +75,7 @@ def batch_plan(batch_size: int, per_device: int, processes: int) -> tuple[int, i
     """
     share, rest = divmod(batch_size, processes)
     if rest:
-        problem = f"batch_size = {batch_size} cannot be shared by {processes} processes"
+        problem = f"batch_size = {batch_size} cannot be split evenly among {processes} processes"
         raise UserError(problem, f"make it a multiple of train.num_processes, e.g. {(share + 1) * processes}")
     rows = next(n for n in range(min(per_device, share), 0, -1) if share % n == 0)
     return rows, share // rows

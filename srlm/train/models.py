@@ -25,7 +25,9 @@ def load_tokenizer(job: TrainJob) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(job.model, revision=job.revision)
     except (OSError, ValueError) as error:
-        raise UserError(f"{job.model}: no tokenizer ({_line(error)})", "put the tokenizer into the folder") from None
+        raise UserError(
+            f"{job.model}: no tokenizer ({_line(error)})", "add the tokenizer's files to the folder"
+        ) from None
     ensure_chat_template(tokenizer)
     return tokenizer
 
@@ -40,15 +42,17 @@ def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
     weights, and for an adapter: its base would be taken for the reference.
     """
     if (Path(job.model) / "adapter_config.json").is_file():
-        raise UserError(f"{job.model}: a LoRA adapter, not a model", "merge it into its base first")
+        raise UserError(f"{job.model} is a LoRA adapter, not a model", "merge it into its base first")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             job.model, revision=job.revision, dtype="auto", use_safetensors=True
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{job.model}: cannot be loaded ({_line(error)})", "name a causal LM in safetensors") from None
+        raise UserError(
+            f"{job.model}: cannot be loaded ({_line(error)})", "use a causal language model in safetensors"
+        ) from None
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise UserError(f"{job.model}: comes with a LoRA adapter", "merge it into its base first")
+        raise UserError(f"{job.model} comes with a LoRA adapter", "merge it into its base first")
     disable_dropout_in_model(model)  # TRL does so for DPO only
     model.generation_config = _saveable(model.generation_config)
     dtype = model.dtype

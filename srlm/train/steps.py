@@ -1,4 +1,4 @@
-"""The training steps: all that turns M_t into M_{t+1}, one row each. Imports no torch.
+"""The training steps: everything that turns M_t into M_{t+1}, one entry each. Imports no torch.
 
 A step's functions lie in a file of its own (`sft`, `dpo`). The parent asks what the training reads and for its rows
 (`loop.stages`, `loop.phases`), the child how to encode them and for the trainer (`common`). A new way of training is
@@ -66,7 +66,7 @@ SFT = TrainingStep(
 DPO = TrainingStep(
     name="dpo",
     label="DPO",
-    learns_from="the pairs that M{before} made and judged itself",
+    learns_from="the pairs that M{before} made and judged",
     inputs=dpo.inputs,
     stages=dpo.stages,
     rows=dpo.rows,

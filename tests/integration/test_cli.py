@@ -17,9 +17,9 @@ def srlm(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProce
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["inspect", "nowhere"], "nowhere: no run folder: make one with `srlm init`"),
-        (["iterate", "3"], "no run under runs/: make one with `srlm init`"),
-        (["init", "r", "--recipe", "dmeo"], "no recipe 'dmeo': known: demo, paper, small; did you mean demo?"),
+        (["inspect", "nowhere"], "nowhere is not a run folder: make one with `srlm init`"),
+        (["iterate", "3"], "there is no run in runs/: make one with `srlm init`"),
+        (["init", "r", "--recipe", "dmeo"], "there is no recipe 'dmeo': known: demo, paper, small; did you mean demo?"),
         (["init", "r", "--recipe", "demo", "--set", "judge.smaples=3"], "unknown key judge.smaples"),
         (["init", "r"], "--model"),
     ],
@@ -38,7 +38,7 @@ def test_a_stale_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("beta = 0.1", "beta = 0.3"))
     done = srlm("iterate", "2", "--run", str(run.root))
     assert done.returncode == 2
-    assert "dpo.beta was 0.1, is 0.3" in done.stderr
+    assert "dpo.beta was 0.1, is now 0.3" in done.stderr
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_measure_computes_figures_without_torch(tmp_path: Path) -> None:
     code = "import sys; from srlm.cli import app; app(standalone_mode=False); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "measure", str(run.root)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "M1: figures computed from its rows, new or changed: aift, answers.answers, " in done.stderr
+    assert "M1: figures recomputed from its rows; new or changed: aift, answers.answers, " in done.stderr
     assert "srlm measure" not in srlm("inspect", str(run.root)).stderr

@@ -29,7 +29,7 @@ def test_missing_package_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert doctor.doctor() == 1
     shown = capsys.readouterr()
     assert "make setup" in shown.out
-    assert "The loop cannot run: torch, transformers" in shown.err
+    assert "The loop cannot run. Missing or unusable: torch, transformers" in shown.err
 
 
 @pytest.mark.parametrize(

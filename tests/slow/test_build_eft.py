@@ -67,7 +67,7 @@ def test_seed_eft_then_init_then_iterate(tmp_path: Path, ranked: Path, ift: Path
     assert f"{len(eft.rows)} judgements to learn from" in said
 
     before = out.read_bytes()
-    assert "already there" in srlm(*build)  # again: nothing is done, nothing changes
+    assert "already exists" in srlm(*build)  # again: nothing is done, nothing changes
     assert out.read_bytes() == before
     out.write_text("mine\n")
     refused = subprocess.run(command(*build), capture_output=True, text=True, timeout=600)

@@ -33,7 +33,7 @@ def test_a_broken_judge_stops_the_run_before_training_and_it_goes_on_when_accept
     stopped = iterate(root)
     assert stopped.returncode == 1
     assert "M1, health gate: judgements that could be read:" in stopped.stderr
-    assert "the health gate stops before M2 is trained" in stopped.stderr
+    assert "the health gate stopped the run: M2 should not be trained" in stopped.stderr
     assert f"srlm iterate 2 --run {root} --accept-judge" in stopped.stderr
     assert lines(root / "M1" / "aift" / "pairs.jsonl") > 0
     assert not (root / "M2").exists()

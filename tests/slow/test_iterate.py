@@ -125,6 +125,6 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> No
     _, stderr = parent.communicate(timeout=60)
     assert time.monotonic() - started < 15
     assert parent.returncode == 130
-    assert f"go on with: srlm iterate 2 --run {root}" in stderr
+    assert f"To continue: srlm iterate 2 --run {root}" in stderr
     assert status(root, "M0/eval") == "interrupted"
     assert all(durable(root)[name].startswith(rows) for name, rows in before.items())

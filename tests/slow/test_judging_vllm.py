@@ -89,7 +89,7 @@ def test_a_server_gives_the_scores_of_the_engine_in_process_and_may_die(tmp_path
         _, stderr = client.communicate(timeout=120)
     assert client.returncode == 2, stderr.decode()
     assert b"no connection" in stderr
-    assert b"the same command goes on" in stderr
+    assert b"run the same command again to continue" in stderr
     assert 5 <= work.read_bytes().count(b"\n") < COUNT
     with vllm_serve(tmp_path / "second.log", port):
         subprocess.run(slow, check=True)

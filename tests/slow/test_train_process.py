@@ -62,7 +62,7 @@ def test_users_error_of_the_process_is_in_the_result(make: Make, processes: list
     assert processes[-1].wait(120) == 2
     assert result(job) == {
         "ok": False,
-        "problem": f"{job.rows}: no row to train on (the file is empty)",
+        "problem": f"{job.rows}: no rows to train on (the file is empty)",
         "fix": "check the rows",
     }
 

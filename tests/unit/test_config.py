@@ -107,7 +107,7 @@ def test_set_takes_the_old_name_of_a_key_too_and_both_in_one_file_are_refused() 
     with pytest.raises(UserError) as error:
         parse_config(BASE | OLD | values, "config.toml")
     assert str(error.value).startswith(
-        "config.toml: eval.head_to_head is called versus.in_loop now, and both are set: "
+        "config.toml: eval.head_to_head is now called versus.in_loop, but both are set: "
     )
 
 

@@ -49,7 +49,7 @@ def look(job: HarnessJob) -> dict[str, Any]:
         parts = task_digests(name, loaded, manager, job.limit, job.few_shot)
         for part, content in parts.items():
             if known.setdefault(part, content) != content:
-                problem = f"{name}: an earlier item has another task named {part}"
+                problem = f"{name}: an earlier item has a different task named {part}"
                 raise UserError(problem, "rename one of them, or ask for one at a time")
         digests[name] = digest(parts)
     return {"harness": distribution("lm_eval").version, "tasks": digests}

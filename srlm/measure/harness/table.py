@@ -92,7 +92,7 @@ def show(data: dict[str, Any], models: list[str], as_json: bool) -> None:
                 table.add_row("", f"  from {reference}", *(_change_cell(entry, model, reference) for model in models))
     out().print(table)
     for model, task, count in ((model, *item) for model, counts in data["cut"].items() for item in counts.items()):
-        say(f"{model}: {task}: {count} prompts had more than model.max_length tokens and lost their beginning")
+        say(f"{model}: {task}: {count} prompts were longer than model.max_length tokens and lost their beginning")
     for reference in (f"M{k}" for k in REFERENCES if len(models) > k + 1):
         say(tax(main, models[-1], reference))
 
@@ -120,6 +120,6 @@ def tax(entries: list[dict[str, Any]], model: str, reference: str) -> str:
     verdicts = [found["verdict"] for found in changes if found and found["verdict"]]
     better, worse = verdicts.count("better"), verdicts.count("worse")
     return (
-        f"{model} against {reference}: by more than the 95% error worse (▼) in {worse}, better (▲) in {better} "
-        f"of {len(verdicts)} figures whose error is known"
+        f"{model} against {reference}, beyond the 95% error: worse (▼) in {worse} and better (▲) in {better} "
+        f"of {len(verdicts)} figures with a known error"
     )

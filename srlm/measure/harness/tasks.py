@@ -38,7 +38,7 @@ def top_level(path: Path) -> dict[str, yaml.Node]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: no valid YAML ({getattr(error, 'problem', error)})", "mend the task file") from None
+        raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})", "fix the task file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     return {str(key.value): value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
@@ -59,7 +59,7 @@ def task_manager(asked: list[str]) -> Any:
 
 def _task_files(path: Path) -> list[Path]:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder", "a task of the harness is named without a slash")
+        raise UserError(f"{path}: no such file or folder", "name a task of the harness without a slash")
     return sorted(file for file in path.glob("**/*.yaml") if file.is_file()) if path.is_dir() else [path]
 
 
@@ -89,7 +89,9 @@ def _in_folder(folder: Path, manager: Any) -> list[str]:
             load(str(file), manager)
             raise UserError(f"{file}: another file has a task of the same name", "rename one of them")
     if not names:
-        raise UserError(f"{folder}: no task in its *.yaml files", 'a task file names its task in the key "task"')
+        raise UserError(
+            f"{folder}: there is no task in its *.yaml files", 'a task file names its task in the key "task"'
+        )
     groups = [load(name, manager) for name in names if name in manager.all_groups]
     inside = {part for group in groups for member in group["groups"].values() for part in member.child_names}
     return [name for name in names if name not in inside]
@@ -118,7 +120,7 @@ def _says_unsafe(file: Path) -> Any:
 
 def _refuse_unsafe(name: str, unsafe: Any) -> None:
     if unsafe:
-        raise UserError(f"{name} runs code that the model wrote", "srlm does not: leave it out")
+        raise UserError(f"{name} runs code that the model wrote", "srlm runs no such code: leave this task out")
 
 
 @contextmanager
@@ -136,14 +138,14 @@ def _in_one_line(name: str) -> Iterator[None]:
 
 
 def _advice(error: BaseException) -> str:
-    """The way on after a task could not be loaded."""
+    """What to do about a task that could not be loaded."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"pip install {error.name.partition('.')[0]}"
     if isinstance(error, FileNotFoundError):
-        return "check its paths, which count from the current folder (metrics from a hub are programs: none is run)"
+        return "check its paths: they start from the current folder (metrics from a hub are programs, and are not run)"
     if isinstance(error, OSError):
-        return "its data set must be fetched once: connect to the hub, or use a task with local files"
-    return "mend the task file"
+        return "its data set must be downloaded once: connect to the hub, or use a task with local files"
+    return "fix the task file"
 
 
 def check_length(loaded: dict[str, Any], max_length: int) -> None:

@@ -31,7 +31,7 @@ def held_out_answers(run: Run, t: int) -> Answers:
     """M_t's answers to the run's held-out prompts. Raises UserError where M_t has not been evaluated."""
     path = run.at(t).eval
     if not path.exists():
-        raise UserError(f"{run.root}: M{t} has not been evaluated", f"srlm iterate {t} --run {run.root}")
+        raise UserError(f"{run.root}: M{t} has not been evaluated yet", f"run `srlm iterate {t} --run {run.root}`")
     rows = read_rows(path, EvalRow)
     return first_answers(row.rollout for row in rows if row.kind == "answer")
 
@@ -43,7 +43,7 @@ def answers_from_file(path: Path) -> Answers:
         prompt = next((name for name in ("messages", "instruction", "prompt") if name in raw.values), None)
         response = next((name for name in RESPONSES if name in raw.values), None)
         if prompt is None or response is None:
-            raise UserError(f"{raw.where}: no prompt with an answer", 'give "instruction" and "output"')
+            raise UserError(f"{raw.where}: the row needs a prompt and an answer", 'give "instruction" and "output"')
         messages = prompt_of(raw, prompt, raw.values[prompt])
         result[digest(messages)] = (messages, checked_string(raw, response, raw.values[response]))
     return result
@@ -69,5 +69,6 @@ def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
     rows: list[Rollout] = list(read_rows(part.rows(place), Rollout))
     answers = first_answers(rows)
     if rows and not answers:  # else it is called a lack of common prompts
-        raise UserError(f"{model} answered none of {prompts}: {rows[0].dropped}", "model.max_length is what fits")
+        problem = f"{model} answered none of the prompts in {prompts} ({rows[0].dropped})"
+        raise UserError(problem, "use shorter prompts, or raise model.max_length")
     return answers

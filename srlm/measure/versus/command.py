@@ -16,7 +16,7 @@ from srlm.measure.versus.verdicts import RunJudge
 from srlm.run.folder import Run
 from srlm.store import digest, write_json
 
-COLUMNS = ("prompts", "win rate", "95%", "length-controlled", "95%", "win / tie / loss", "length", "swaps agree")
+COLUMNS = ("prompts", "win rate", "95%", "length-controlled", "95%", "win / tie / loss", "length", "orders agree")
 
 
 def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool) -> None:
@@ -28,7 +28,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
         run.load()
         measured = run.measured
         if 1 not in measured:
-            raise UserError(f"{run.root} has no evaluated M1 yet", f"srlm iterate 1 --run {run.root}")
+            raise UserError(f"{run.root} has no evaluated M1 yet", f"run `srlm iterate 1 --run {run.root}`")
         if against is None and prompts is None:
             result, kept = compare_run(run, measured, lock), run.root
         else:
@@ -39,7 +39,7 @@ def eval_run(run: Run, against: str | None, prompts: Path | None, as_json: bool)
         out().file.write(json.dumps(result, indent=2) + "\n")
         return
     _show(result)
-    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.versus.mode}; kept in {kept}")
+    say(f"Judge: {RunJudge(run).record['model']}, mode {run.config.versus.mode}. The figures are kept in {kept}")
 
 
 def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path | None, lock: int) -> dict[str, Any]:

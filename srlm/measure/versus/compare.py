@@ -35,7 +35,7 @@ def compare(judge: RunJudge, pairs: list[tuple[Answers, Answers]], lock: int) ->
     """`head_to_head` of each pair of answers, over the prompts that both have; what must be judged is judged first."""
     met = [[(one[key], other[key]) for key in one if key in other] for one, other in pairs]
     if not all(met):
-        raise UserError("the two have no prompt in common", "give answers to the same prompts")
+        raise UserError("the two models have no prompt in common", "give answers to the same prompts")
     items = [found for rows in met for one, other in rows for found in _items(judge, one, other)]
     verdicts = judge.judge(items, lock)
     return [head_to_head([_outcome(judge, verdicts, one, other) for one, other in rows]) for rows in met]
@@ -79,7 +79,7 @@ def say_result(model: str, against: dict[str, dict[str, Any]]) -> None:
     """Say how one model fared against each other."""
     for other, found in against.items():
         if found["win_rate"] is None:
-            say(f"{model} against {other}: the judge gave no verdict that could be read")
+            say(f"{model} against {other}: none of the judge's verdicts could be read")
             continue
         shares = " / ".join(f"{found[name]:.1%}" for name in ("win", "tie", "loss"))
         say(f"{model} against {other}: win rate {found['win_rate']:.1%} (win / tie / loss {shares})")

@@ -108,7 +108,7 @@ class RunJudge:
             self._child(len(known), lock)
         found = self._judged(known)
         if missing := wanted.keys() - found.keys():
-            raise StageError(f"{self.paths.folder} lacks {len(missing)} verdicts: run the same command again")
+            raise StageError(f"{self.paths.folder} is missing {len(missing)} verdicts: run the same command again")
         return {name: found[name] for name in wanted}
 
     def _judged(self, known: list[str]) -> dict[str, list[list[Judgement]]]:

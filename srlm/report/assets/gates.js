@@ -22,7 +22,7 @@ function health(gate) {
   const unseen = gate.unmeasured || [];
   return el(
     "dd", { class: "health" }, "As a judge: ",
-    verdict(passed ? "passed the health gate" : gate.accepted ? "accepted by hand" : "stopped the run", passed),
+    verdict(passed ? "passed the health gate" : gate.accepted ? "accepted with --accept-judge" : "stopped the run", passed),
     el("ul", {}, gate.findings.map((found) => el("li", {}, found.text)),
       unseen.length > 0 && el("li", { class: "muted" }, `not measured, so not checked: ${unseen.join(", ")}`)),
   );
@@ -47,7 +47,7 @@ function baselineCard(baseline) {
     el("h2", { id: "baseline-title" }, "EFT from ranked responses"),
     el("p", { class: "muted" }, eft
       ? `${grouped(eft.kept)} of ${grouped(eft.responses)} responses have a judgement that agrees with people and was kept; the baseline's pairwise accuracy is ${percent(eft.pairwise_accuracy)}. `
-      : `${grouped(baseline.judged)} of ${grouped(baseline.ranked)} ranked responses are judged. `, seconds.length > 0 && `Time: ${seconds.join(", ")}.`),
+      : `${grouped(baseline.judged)} of ${grouped(baseline.ranked)} ranked responses have been judged. `, seconds.length > 0 && `Time: ${seconds.join(", ")}.`),
     eft && el("div", { class: "scroll" }, el(
       "table", {}, el("thead", {}, el("tr", {}, el("th", {}, "score"), scores.map((score) => el("th", { scope: "col" }, score)))),
       el("tbody", {}, ["judged", "agreeing", "kept"].map((name) => el("tr", {}, el("th", { scope: "row" }, name), scores.map((score) => el("td", {}, grouped(eft[`scores_${name}`][score] || 0)))))),

@@ -16,7 +16,7 @@ function overview(data) {
     baselineCard(data.baseline),
     el("div", { class: "cards" }, cards),
     figures(models),
-    el("p", { class: "muted foot" }, `Made ${data.made} by srlm ${data.versions.srlm || ""} from ${data.run} (${data.model}), begun ${data.created}.`),
+    el("p", { class: "muted foot" }, `Made ${data.made} by srlm ${data.versions.srlm || ""} from ${data.run} (${data.model}), a run of ${data.created}.`),
   ];
 }
 
@@ -43,7 +43,7 @@ function tiles(models) {
 function state({ baseline, models }) {
   const parts = [...(baseline ? [{ model: "baseline", stages: baseline.stages }] : []), ...models];
   const open = parts.flatMap((part) => Object.entries(part.stages).filter(([, stage]) => stage.state !== "done").map(([name, stage]) => `${part.model} ${name} is ${stage.state}`));
-  return open.length > 0 && el("p", { class: "note" }, `Not finished: ${open.join(", ")}. What is there is shown.`);
+  return open.length > 0 && el("p", { class: "note" }, `Not finished: ${open.join(", ")}. The page shows what there is so far.`);
 }
 
 function answersCard(models, names) {
@@ -75,7 +75,7 @@ function scoresCard(models) {
     return { name: model.model, parts: counts.map((value, score) => ({ name: `score ${score}`, value, color: `v${score}` })) };
   }).filter((row) => row.parts.some((part) => part.value));
   return scores.length > 0 && card({
-    title: "Which scores does it give?", caption: "Its single judgements of its own held-out answers.",
+    title: "Which scores does it give?", caption: "Each model's single judgements of its own held-out answers.",
     legend: [0, 1, 2, 3, 4, 5].map((score) => [score, `v${score}`]),
     chart: stackedBars({ label: "Share of each score by model", rows, share: true, show: (value, sum) => percent(value / sum) }),
   });
@@ -85,7 +85,7 @@ function lengthCard(models, names) {
   const series = [["held-out answers", "metrics.answers.chars"], ["chosen", "aift.pairs.chosen_chars", "chosen"], ["rejected", "aift.pairs.rejected_chars", "rejected"]]
     .map(([name, key, color]) => ({ name, values: metric(models, key), color })).filter((one) => any(one.values));
   return series.length > 0 && card({
-    title: "Do the answers grow?", caption: "Mean length in characters: held-out answers, and both sides of the pairs that each model made.",
+    title: "Do the answers get longer?", caption: "Mean length in characters: held-out answers, and both sides of the pairs that each model made.",
     legend: series.map((one, index) => [one.name, `s${one.color ?? index}`]),
     chart: lineChart({ label: "Mean length by model", models: names, series, show: grouped }),
   });
@@ -100,7 +100,7 @@ function outcomesCard(models) {
     parts: [{ name: "pair", value: model.aift.pairs.pairs, color: "chosen" }, ...reasons.map((reason, index) => ({ name: reason, value: model.aift.pairs.dropped[reason] || 0, color: color(index) }))],
   }));
   return rows.length > 0 && card({
-    title: "What became of its instructions?", caption: "New instructions that gave a preference pair, and why the others gave none.",
+    title: "What came of its instructions?", caption: "How many new instructions gave a preference pair, and why the others gave none.",
     legend: [["pair", "chosen"], ...reasons.slice(0, 5).map((reason, index) => [reason, color(index)])],
     chart: stackedBars({ label: "Outcome of the instructions by model", rows, share: true, show: (value) => grouped(value) }),
   });
@@ -114,8 +114,8 @@ function marginsCard(models) {
     return { name: model.model, parts: counts.map((value, index) => ({ name: `margin ${index} to ${index < 4 ? index + 1 : "5"}`, value, color: `v${index + 1}` })) };
   });
   return rows.length > 0 && card({
-    title: "How clear are its preferences?", caption: "Pairs by margin, the chosen answer's score minus the rejected one's.",
-    legend: ["below 1", "1 to 2", "2 to 3", "3 to 4", "4 and more"].map((name, index) => [name, `v${index + 1}`]),
+    title: "How clear are its preferences?", caption: "Pairs by margin: the chosen answer's score minus the rejected one's.",
+    legend: ["below 1", "1 to 2", "2 to 3", "3 to 4", "4 or more"].map((name, index) => [name, `v${index + 1}`]),
     chart: stackedBars({ label: "Pairs by margin and model", rows, share: true, show: (value) => grouped(value) }),
   });
 }
@@ -150,7 +150,7 @@ function timesCard(models) {
   }).filter((row) => row.parts.length);
   const names = [...new Set(rows.flatMap((row) => row.parts.map((part) => part.name)))];
   return rows.length > 0 && card({
-    title: "Where did the time go?", caption: "Seconds by stage, loading included, with tokens per second.", wide: true,
+    title: "Where did the time go?", caption: "Seconds by stage, including loading, with tokens per second.", wide: true,
     legend: names.map((name) => [name, color(name)]),
     chart: stackedBars({ label: "Seconds by stage and model", rows, share: false, show: (value, sum, part) => duration(value) + (part.rate ? `, ${grouped(part.rate)} tok/s` : "") }),
   });

@@ -67,7 +67,7 @@ class Browser {
     try {
       page = await this.ask(this.query, start, PAGE);
     } catch (error) {
-      this.count.textContent = `No answer: ${error.message}. Is srlm view still running?`;
+      this.count.textContent = `The server does not answer: ${error.message}. Is srlm view still running?`;
       return;
     }
     if (number !== this.asked) return; // a later question was asked meanwhile
@@ -150,7 +150,7 @@ function sampled(data) {
   if (data.live) return [];
   const shown = data.sources.reduce((sum, source) => sum + source.shown, 0);
   const total = data.sources.reduce((sum, source) => sum + source.total, 0);
-  return shown < total ? [el("p", { class: "note" }, `A sample: this page holds ${grouped(shown)} of ${grouped(total)} rows, to stay small. `, el("code", {}, "srlm view"), " shows all of them.")] : [];
+  return shown < total ? [el("p", { class: "note" }, `To stay small, this page holds only a sample: ${grouped(shown)} of ${grouped(total)} rows. `, el("code", {}, "srlm view"), " shows all of them.")] : [];
 }
 
 const counted = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
@@ -175,7 +175,7 @@ function whole(item, open, close) {
     el("div", { class: "conversation" }, item.messages.map((message) => el("div", { class: "turn" }, el("p", { class: "role muted" }, message.role), el("p", { class: "text" }, message.content)))),
     el("div", { class: item.candidates.some((candidate) => candidate.text.length > LONG) ? "answers long" : "answers" },
       item.candidates.map((candidate, index) => answer(candidate, index, pair ? ["chosen", "rejected"].find((side) => pair[side] === index) : null, open)),
-      elsewhere.map((side) => el("section", { class: `answer ${side}` }, el("p", { class: "band" }, `${side}, from elsewhere`), el("p", { class: "score" }, fixed(2)(pair[`${side}_score`])), el("p", { class: "text" }, pair[`${side}_text`])))),
+      elsewhere.map((side) => el("section", { class: `answer ${side}` }, el("p", { class: "band" }, `${side}, from another model`), el("p", { class: "score" }, fixed(2)(pair[`${side}_score`])), el("p", { class: "text" }, pair[`${side}_text`])))),
     item.candidates.length === 0 && el("p", { class: "muted" }, "No answers."),
   ].filter(Boolean);
 }

@@ -39,7 +39,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", rows(1))
     (tmp_path / "a.judged.jsonl").write_text("mine")
     with serve(ChatServer(points)) as server:
-        assert b"a.judged.jsonl exists: name another with --out" in run(server, file, code=2).stderr
+        assert b"a.judged.jsonl already exists: choose another file with --out" in run(server, file, code=2).stderr
         assert not server.bodies
     assert (tmp_path / "a.judged.jsonl").read_text() == "mine"
 
@@ -123,8 +123,8 @@ def test_a_server_that_fails_half_way_loses_and_doubles_nothing(tmp_path: Path) 
     file, work = write(tmp_path / "a.jsonl", rows(30)), tmp_path / ".a.judged.jsonl.work"
     with serve(ChatServer(points, status=lambda n: 200 if n <= 12 else 503)) as server:
         done = run(server, file, "--concurrency", 2, code=2)
-        assert b"error 503 6 times" in done.stderr
-        assert b"the same command goes on" in done.stderr
+        assert b"error 503, 6 times in a row" in done.stderr
+        assert b"run the same command again to continue" in done.stderr
         assert len(server.bodies) <= 12 + 2 * 6
     safe = read(work / "rows.jsonl")
     assert len(safe) == 12
@@ -133,7 +133,7 @@ def test_a_server_that_fails_half_way_loses_and_doubles_nothing(tmp_path: Path) 
         # the work folder remembers the endpoint: another one is another judge
         assert b"url:" in run(another, file, code=2).stderr
         (work / "asked.json").write_text((work / "asked.json").read_text().replace(server.url, another.url))
-        assert b"temperature: 0.7 then, 0.0 now" in run(another, file, "--temperature", 0, code=2).stderr
+        assert b"temperature: 0.7 before, 0.0 now" in run(another, file, "--temperature", 0, code=2).stderr
         run(another, file, "--concurrency", 7)
         assert len(another.prompts) == 30 - 12
     found = read(tmp_path / "a.judged.jsonl")
@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_what_is_judged(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGINT)
         _, stderr = parent.communicate(timeout=30)
         assert parent.returncode == 130
-        assert b"the same command goes on" in stderr
+        assert b"To continue, run the same command again" in stderr
         before = len(read(work))
     with serve(ChatServer(points), server.port) as again:  # a new one: the request cut off may still reach the old one
         run(again, file)
@@ -169,7 +169,7 @@ def test_a_refused_key_is_one_line_without_the_key(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", rows(1))
     with serve(ChatServer(points, status=lambda n: 401)) as server:
         done = run(server, file, code=2)
-        assert b"the key is refused (401): set OPENAI_API_KEY" in done.stderr
+        assert b"the server refused the key (401): set OPENAI_API_KEY" in done.stderr
         assert len(server.bodies) == 1
 
 
@@ -206,7 +206,7 @@ def test_whole_judge_prompts_of_a_real_file(tmp_path: Path) -> None:
     human = {row["instruction"]: row["gpt4_score"][0] for row in given}
     with serve(ChatServer(lambda prompt: f"Feedback: fine. [RESULT] {human[prompt]}")) as server:
         done = run(server, file, "--judge-prompt", "instruction", "--scale", "1-5", "--out", out).stderr.decode()
-        assert b"--judge-prompt without --scale" in run(server, file, "--judge-prompt", "x", code=2).stderr
+        assert b"--judge-prompt also needs --scale" in run(server, file, "--judge-prompt", "x", code=2).stderr
     assert [row["score"] for row in read(out)] == [float(row["gpt4_score"][0]) for row in given]
     assert "human score = gpt4_score" in done
     assert "320 responses to different prompts" in done

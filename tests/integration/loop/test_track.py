@@ -109,7 +109,7 @@ def test_what_a_failed_sending_may_have_brought_keeps_its_row_numbers(
 
     run = finished_run(tmp_path / "r")
     monkeypatch.setitem(SENDERS, "wandb", fails)
-    with pytest.raises(UserError, match="it took no figures"):
+    with pytest.raises(UserError, match="it did not accept the figures"):
         send(run, "wandb")
     again = sending(run, "wandb")
     assert (again.rows, again.sent, set(again.new)) == (3, {}, {"0", "1", "2"})
@@ -191,6 +191,6 @@ def test_a_tracker_without_login_does_not_end_the_loop(
     run = run_with(tmp_path / "r", "wandb")
     brought(run)
     said = " ".join(capsys.readouterr().err.split())
-    assert "train.report_to, wandb: it took no figures: UsageError: No API key configured" in said
-    assert "the run goes on" in said
+    assert "train.report_to, wandb: it did not accept the figures: UsageError: No API key configured" in said
+    assert "the run continues" in said
     assert len(sending(run, "wandb").new) == 3  # next time

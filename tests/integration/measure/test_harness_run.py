@@ -63,7 +63,7 @@ def test_the_digest_is_that_of_what_is_asked(tasks: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("task: [broken\nx: 1", r"bad.yaml:2: no valid YAML \(expected ',' or '\]'"),
+        ("task: [broken\nx: 1", r"bad.yaml:2: not valid YAML \(expected ',' or '\]'"),
         ("task: bad\noutput_type: nonsense" + HEAD, "bad: the task cannot be loaded"),
         (CHOICE.replace("capitals_choice", "bad") + HEAD.replace("DATA", "no-such-file.jsonl"), "current folder"),
         ("task: bad\ndataset_path: json\nprocess_docs: !function gone.f", "bad: the task cannot be loaded.*gone"),
@@ -85,7 +85,7 @@ def test_two_files_with_one_name(tasks: Path, tmp_path: Path) -> None:
     shutil.copy(tasks / "choice.yaml", other)
     assert len(found(tasks, tasks / "choice.yaml")) == 3
     other.write_text(other.read_text().replace("version: 3", "version: 4"))
-    with pytest.raises(UserError, match="another task named capitals_choice"):
+    with pytest.raises(UserError, match="a different task named capitals_choice"):
         found(tasks / "choice.yaml", other)
     shutil.copy(tasks / "choice.yaml", tasks / "copy.yaml")
     with pytest.raises(UserError, match="another file has a task of the same name"):
@@ -170,7 +170,7 @@ def test_a_missing_path_and_a_task_whose_data_is_at_a_hub(tmp_path: Path, monkey
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     (tmp_path / "far.yaml").write_text("task: far\ndataset_path: nobody/nothing\ntest_split: test\ndoc_to_text: q\n")
-    with pytest.raises(UserError, match="fetched once"):
+    with pytest.raises(UserError, match="downloaded once"):
         load(str(tmp_path / "far.yaml"), task_manager([str(tmp_path / "far.yaml")]))
 
 
@@ -183,8 +183,8 @@ def test_a_name_that_the_harness_lacks_is_answered_with_the_nearest(tasks: Path)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--tasks", "a", "--against", "M1"], "--tasks goes with neither --against nor --prompts"),
-        (["--limit", "3"], "name some with --tasks"),
+        (["--tasks", "a", "--against", "M1"], "--tasks cannot be combined with --against or --prompts"),
+        (["--limit", "3"], "name the tasks with --tasks"),
         (["--tasks", " , "], "no task is named"),
         (["--tasks", "./nowhere"], "nowhere: no such file or folder"),
     ],

@@ -106,5 +106,5 @@ def test_the_table_says_of_how_many_prompts_there_is_a_verdict(
 def test_a_model_that_the_run_does_not_have(tmp_path: Path) -> None:
     with serve(ChatServer(scored)) as server:
         run = run_with_answers(tmp_path / "r", server)
-        with pytest.raises(UserError, match="there are M0, M1, M2"):
+        with pytest.raises(UserError, match="choose one of M0, M1, M2"):
             eval_run(run, "M7", None, False)

@@ -121,7 +121,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     body = "from srlm.process.child import run_job\n"
     body += "def work(): raise ExceptionGroup('g', [OSError(28, 'No space left on device')])\n"
     body += "sys.exit(run_job(work, here / 'result.json'))"
-    with pytest.raises(UserError, match="the disk is full: make room"):
+    with pytest.raises(UserError, match="the disk is full: free some space"):
         run(tmp_path, body)
 
 
@@ -131,7 +131,7 @@ def test_the_result_counts_whatever_the_exit_code(tmp_path: Path) -> None:
     body = "from srlm.process.child import run_job\n"
     body += "def work(): raise OSError(28, 'No space left on device')\n"
     body += "run_job(work, here / 'result.json')\n"
-    with pytest.raises(UserError, match="the disk is full: make room"):
+    with pytest.raises(UserError, match="the disk is full: free some space"):
         run(tmp_path, body + "sys.exit(1)")
 
 
@@ -140,7 +140,7 @@ def test_a_full_disk_without_room_for_a_result_is_told_by_the_exit_code(tmp_path
     body += "def full(*_): raise OSError(28, 'No space left on device')\n"
     body += "child.write_json = full\n"
     body += "sys.exit(child.run_job(dict, here / 'result.json'))"
-    with pytest.raises(UserError, match="the disk is full: make room"):
+    with pytest.raises(UserError, match="the disk is full: free some space"):
         run(tmp_path, body)
 
 

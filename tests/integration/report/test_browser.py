@@ -160,8 +160,8 @@ class TestOverview:
         assert "loud (gate.max_length_ratio): long [waived]" in judge[0]
         assert "not measured, so not checked: canaries" in judge[0]
         assert "As the next model: in doubt" in model[0]
-        assert "win rate against M1: 55.0%, 95% from 45.0% to 65.0% (promote.min_win_rate)" in model[0]
-        assert "worthless answers before this judge (eval.canaries), not known" in model[0]
+        assert "win rate against M1: 55.0%, 95% interval 45.0% to 65.0% (promote.min_win_rate)" in model[0]
+        assert "how this judge scores worthless answers: not known (eval.canaries)" in model[0]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("window.hacked") is None
 
@@ -170,7 +170,7 @@ class TestOverview:
         with ThreadPoolExecutor() as elsewhere:  # Playwright has an event loop in this thread
             elsewhere.submit(judge, run, ScriptedEngine(reply)).result()
         begun = opened(write_page(Run(run.root)).as_uri()).page
-        playwright.expect(begun.locator(".baseline")).to_contain_text("24 of 24 ranked responses are judged")
+        playwright.expect(begun.locator(".baseline")).to_contain_text("24 of 24 ranked responses have been judged")
         playwright.expect(begun.locator("#overview .note")).to_contain_text("baseline eft is owed")
         iteration = Iteration(run, 1, 0)
         with iteration.recorded(iteration.stages["baseline/eft"]) as info:

@@ -80,7 +80,7 @@ def test_again_with_the_same_arguments_changes_nothing(demo: tuple[Path, InitRep
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     report = init(root)
     assert report.already
-    assert "already there" in report.lines()[0]
+    assert "already exists" in report.lines()[0]
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
@@ -90,7 +90,7 @@ def test_a_key_that_has_another_name_today_makes_no_other_run(tmp_path: Path) ->
     path.write_text(path.read_text().replace("versus.mode=", "eval.mode="))  # as an earlier version recorded it
     for key in ("versus.mode", "eval.mode"):
         assert init(tmp_path / "run", overrides=[f"{key}=pairwise"]).already
-    assert "made with another --set" in refusal(tmp_path / "run", overrides=["eval.mode=scored"])
+    assert "made with a different --set" in refusal(tmp_path / "run", overrides=["eval.mode=scored"])
 
 
 def test_another_run_is_never_overwritten(demo: tuple[Path, InitReport], tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_another_run_is_never_overwritten(demo: tuple[Path, InitReport], tmp_pat
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.txt").write_text("meow")
-    assert "is no run folder" in refusal(tmp_path / "photos")
+    assert "is not a run folder" in refusal(tmp_path / "photos")
     (tmp_path / "file").write_text("x")
-    assert "is no run folder" in refusal(tmp_path / "file")
+    assert "is not a run folder" in refusal(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     init(tmp_path / "empty")
     assert (tmp_path / "empty" / "run.json").is_file()
@@ -201,7 +201,7 @@ def test_models_that_cannot_be_used(tmp_path: Path, base: Path) -> None:
     (tmp_path / "nothing").mkdir()
     assert "no config.json" in said("nothing")
     (copy("torn") / "config.json").write_text("{")
-    assert "config.json is not usable" in said("torn")
+    assert "config.json cannot be used" in said("torn")
     edit(copy("bert") / "config.json", architectures=["LlamaForSequenceClassification"])
     assert "not a causal language model (llama: LlamaForSequenceClassification)" in said("bert")
     (copy("pickle") / "model.safetensors").rename(tmp_path / "pickle" / "pytorch_model.bin")
@@ -215,7 +215,7 @@ def test_models_that_cannot_be_used(tmp_path: Path, base: Path) -> None:
     assert "shard/model-00001.safetensors: broken or missing weights" in said("shard")
     for name, torn in (("torn-index", '{"weight_map": {"a": "mod'), ("list-index", "[]"), ("bare-index", "{}")):
         (copy(name) / "model.safetensors.index.json").write_text(torn)
-        assert f"{name}/model.safetensors.index.json: not usable" in said(name)
+        assert f"{name}/model.safetensors.index.json: cannot be used" in said(name)
     for file in copy("mute").glob("tokenizer*"):
         file.unlink()
     assert "no usable tokenizer" in said("mute")
@@ -329,7 +329,7 @@ def test_the_users_rubric_is_checked_and_copied(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert init(tmp_path / "run", overrides=[f"judge.rubric={mine}"]).already
     mine.write_text("changed later")
-    with pytest.raises(UserError, match="made with another --set"):
+    with pytest.raises(UserError, match="made with a different --set"):
         init(tmp_path / "run", overrides=[f"judge.rubric={mine}"])
     asked = [{"role": "user", "content": "Why?"}]
     assert run.templates.judge(asked, "So.")[0]["content"].endswith("## Talk\nUser: Why?\n\n## Reply\nSo.\n\n## Mark")

@@ -65,16 +65,16 @@ def test_the_split_does_not_hang_on_the_order_of_the_rows(tmp_path: Path, ranked
 def test_again_is_already_there_and_other_things_are_refused(tmp_path: Path, ranked: Path) -> None:
     init(tmp_path / "r", ranked=ranked)
     assert init_run(tmp_path / "r", Sources(recipe="demo", ranked=ranked)).already
-    with pytest.raises(UserError, match=r"already a run .* made with another --eft, --ranked"):
+    with pytest.raises(UserError, match=r"already a run .* made with a different --eft, --ranked"):
         init(tmp_path / "r")
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("eft", "ranked"), "--eft and --ranked do not go together"),
-        (("ranked", "oasst"), "--ranked and --oasst do not go together"),
-        (("ift", "oasst"), "--oasst and --ift do not go together"),
+        (("eft", "ranked"), "--eft and --ranked cannot be used together"),
+        (("ranked", "oasst"), "--ranked and --oasst cannot be used together"),
+        (("ift", "oasst"), "--oasst and --ift cannot be used together"),
         ((), "missing: --ift, --eft"),
         (("ranked",), "missing: --ift"),
     ],

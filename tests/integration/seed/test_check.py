@@ -39,7 +39,7 @@ def test_exit_codes_and_the_two_forms_of_output(tmp_path: Path) -> None:
     clean = jsonl(tmp_path / "ift.jsonl", ift_rows())
     done = srlm(clean)
     assert done.returncode == 0
-    assert "nothing that would harm training" in done.stderr
+    assert "none that would harm training" in done.stderr
     bad = jsonl(tmp_path / "bad.jsonl", [*ift_rows(), {"prompt": "\x1b[31mred?", "response": "[INST] x"}])
     done = srlm(bad)
     assert done.returncode == 1

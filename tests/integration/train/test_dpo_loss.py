@@ -46,7 +46,7 @@ def test_without_the_options_trl_is_told_nothing_of_losses() -> None:
 
 
 def test_a_loss_of_ones_own_beside_the_options_is_refused(make: Make) -> None:
-    with pytest.raises(UserError, match="loss_type follows from srlm's own settings"):
+    with pytest.raises(UserError, match="loss_type is set by srlm's own settings"):
         run(make("dpo", optimizer={"nll_weight": 1.0, "extra": {"loss_type": "ipo"}}))
 
 

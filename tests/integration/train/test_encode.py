@@ -117,7 +117,7 @@ def test_no_thoughts_are_taught() -> None:
 
 def test_template_that_always_begins_with_thoughts_is_the_users_error() -> None:
     forced = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
-    with pytest.raises(UserError, match="generation prompt is not how the full chat begins"):
+    with pytest.raises(UserError, match="generation prompt is not the start of the full chat"):
         encoder(template=forced)
 
 

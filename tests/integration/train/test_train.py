@@ -61,7 +61,7 @@ def test_batch_plan_is_exact(batch: int, per_device: int, processes: int, plan: 
 
 
 def test_batch_that_cannot_be_shared_names_the_numbers() -> None:
-    with pytest.raises(UserError, match=r"16 cannot be shared by 3 processes.*18"):
+    with pytest.raises(UserError, match=r"16 cannot be split evenly among 3 processes.*18"):
         batch_plan(16, 8, 3)
 
 
@@ -319,12 +319,12 @@ def test_finished_job_is_not_done_again(make: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": []}, "no row to train on .the file is empty"),
-        ({"max_length": 16}, r"no row to train on .20 overlong.*raise model.max_length"),
+        ({"rows": []}, "no rows to train on .the file is empty"),
+        ({"max_length": 16}, r"no rows to train on .20 overlong.*raise model.max_length"),
         ({"model": "no/where/at-all"}, "no/where/at-all"),
         ({"optimizer": {"extra": {"max_lenght": 5}}}, "sft.extra: unknown key max_lenght.*did you mean max_length"),
         ({"optimizer": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
-        ({"optimizer": {"extra": {"learning_rate": 5}}}, "learning_rate follows from srlm's own settings"),
+        ({"optimizer": {"extra": {"learning_rate": 5}}}, "learning_rate is set by srlm's own settings"),
         ({"optimizer": {"extra": {"optim": "adamm"}}}, "sft.extra: "),
         ({"optimizer": {"extra": {"fsdp": "full_shard"}}}, "sft.extra: fsdp cannot be set.*must hold all weights"),
         (

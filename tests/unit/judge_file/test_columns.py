@@ -88,8 +88,8 @@ def test_human_marks(columns: Columns, value: Any, responses: int, expected: lis
     [
         (Columns(human_score="h"), "good", 1, "h must be a number, found 'good'"),
         (Columns(human_score="h"), 3, 2, "must be a list of 2 numbers"),
-        (Columns(human_label="h"), 0, 2, "h = 0 is no preference"),
-        (Columns(human_label="h"), 1, 3, "prefers one of two, but there are 3"),
+        (Columns(human_label="h"), 0, 2, "h = 0 is not a preference"),
+        (Columns(human_label="h"), 1, 3, "compares two responses, but there are 3"),
     ],
 )
 def test_human_marks_that_cannot_be_read(columns: Columns, value: Any, responses: int, match: str) -> None:

@@ -63,9 +63,7 @@ def test_what_eft_was_built_from_makes_it_stale(tmp_path: Path) -> None:
     states = {item.stage.name: item.state for item in make_plan(Run(run.root), 1)}
     assert states["baseline/judge"] == "stale"
     assert states["baseline/train"] == "done"
-    with pytest.raises(
-        UserError, match=r"baseline/judge was made from something else: seed/ranked changed.*--redo stale"
-    ):
+    with pytest.raises(UserError, match=r"baseline/judge is out of date: seed/ranked has changed.*--redo stale"):
         check_plan(Run(run.root), 1)
     anew = {stage.name for stage in made_from(run, "baseline")}
     assert anew >= {"baseline/train", "baseline/judge", "baseline/eft", "M1/train", "M1/eval"}
@@ -74,7 +72,7 @@ def test_what_eft_was_built_from_makes_it_stale(tmp_path: Path) -> None:
 
 def test_whether_the_baseline_is_trained_decides_what_judged(tmp_path: Path) -> None:
     run = done(ranked_run(tmp_path / "r"), "baseline/train", "baseline/judge")
-    with pytest.raises(UserError, match=r"baseline/judge .*baseline\.train was true, is false"):
+    with pytest.raises(UserError, match=r"baseline/judge .*baseline\.train was true, is now false"):
         check_plan(changed(run, train="false"), 1)
 
 
@@ -143,7 +141,7 @@ def test_what_agrees_becomes_eft_and_is_shown(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     assert "24 of 24 ranked responses judged" in shown
     assert re.search(rf"its score cannot be parsed +{unparsed}\b", shown)
-    assert "the rule: docs/seed-data.md" in shown
+    assert "The exact rule is in docs/seed-data.md" in shown
     assert max(map(len, shown.splitlines()[1:])) <= 100  # the first line names the folder
 
 

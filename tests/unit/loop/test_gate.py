@@ -171,7 +171,7 @@ def test_findings_stop_the_run_until_they_are_accepted_which_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = gated(tmp_path, but("aift", tie_rate=0.9))
-    with pytest.raises(StageError, match="stops before M2 is trained"):
+    with pytest.raises(StageError, match="stopped the run: M2 should not be trained"):
         check(run)
     assert "instructions whose candidates tie: 90.0%" in capsys.readouterr().err
     assert read_json(run.at(1).gate)["findings"][0]["check"] == "ties"
@@ -186,9 +186,9 @@ def test_findings_stop_the_run_until_they_are_accepted_which_is_recorded(
 
 def test_without_any_pair_there_is_nothing_to_accept(tmp_path: Path) -> None:
     run = gated(tmp_path, but("aift", pairs=0, usable_pair_rate=0.0, dropped={"tie": 100}))
-    with pytest.raises(StageError, match="stops before M2 is trained"):
+    with pytest.raises(StageError, match="stopped the run: M2 should not be trained"):
         check(run)
-    with pytest.raises(StageError, match=r"made no preference pair: \{'tie': 100"):
+    with pytest.raises(StageError, match=r"made no preference pairs \(100 tie"):
         check(run, accept=True)
 
 
@@ -283,7 +283,7 @@ def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert unmeasured(but("canaries", scores={"empty": 0.0, "score": None})) == ["the canary 'score'"]
     run = gated(tmp_path, but("aift", sample_agreement=None))  # K = 1
     check(run)
-    assert "not measured, so not checked: agreement of an answer's judgements" in capsys.readouterr().err
+    assert "not measured, so not checked: agreement among an answer's judgements" in capsys.readouterr().err
     assert len(read_json(run.at(1).gate)["unmeasured"]) == 1
 
 

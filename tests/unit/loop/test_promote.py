@@ -68,7 +68,7 @@ def test_what_nobody_measured_is_said_and_never_passes() -> None:
     best = best_so_far([figures(1), bare], SETTINGS)
     assert best is not None
     assert best.model == "M1"
-    assert "win rate against M1 (promote.min_win_rate), not known" in best.why
+    assert "win rate against M1: not known (promote.min_win_rate)" in best.why
 
 
 def test_the_best_so_far_is_the_last_that_was_promoted() -> None:
@@ -96,7 +96,7 @@ def graded(t: int, **against: tuple[float, float]) -> dict[str, Any]:
 def test_without_a_head_to_head_the_grader_decides() -> None:
     assert doubts(graded(2, M1=(0.01, 0.2))) == []
     [doubt] = check_promotion(graded(2, M1=(-0.01, 0.2)), figures(1), SETTINGS)
-    assert str(doubt) == "ground truth against M1: +0.10, 95% from -0.01 to +0.20 (eval.grader)"
+    assert str(doubt) == "ground truth against M1: +0.10, 95% interval -0.01 to +0.20 (eval.grader)"
     both = graded(2, M1=(0.01, 0.2)) | {"versus": {"against": {"M1": won(0.4)}}}
     assert doubts(both) == [("wins", True)]  # the judge that the user chose comes first
     longer = graded(2, M1=(0.01, 0.2)) | {"answers": {"chars": 300, "distinct_2": 0.5}}
@@ -140,7 +140,7 @@ def without_a_grader(run: Run) -> Run:
 def test_the_loop_warns_and_strict_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = without_a_grader(finished_run(tmp_path / "r"))
     Iteration(run, 2, 0).check_promotion(2)
-    assert "M2, promotion: win rate against M1 (promote.min_win_rate), not known" in capsys.readouterr().err
+    assert "M2, promotion: win rate against M1: not known (promote.min_win_rate)" in capsys.readouterr().err
     with pytest.raises(StageError, match="M2 is not promoted"):
         Iteration(run, 2, 0, strict=True).check_promotion(2)
 
@@ -155,4 +155,4 @@ def test_inspect_says_which_model_is_best_and_why(tmp_path: Path) -> None:
     write_json(first, read_json(first) | {"answers": figures(1)["answers"]})
     best = run_data(run)["best"]
     assert best["model"] == "M2"
-    assert best["why"].startswith("win rate against M1: 57.0%, 95% from 52.0% to 62.0%")
+    assert best["why"].startswith("win rate against M1: 57.0%, 95% interval 52.0% to 62.0%")

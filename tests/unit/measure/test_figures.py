@@ -44,7 +44,7 @@ def test_what_other_files_say_stands_beside_the_figures(tmp_path: Path) -> None:
     assert (found["gate"], found["versus"]) == (GATE, {"against": {}})
     assert write_figures(run, 1).keys() & {"gate", "versus"} == set()
     assert read_figures(run, 1) == found
-    with pytest.raises(UserError, match=r"M7 has not been evaluated: srlm iterate 7"):
+    with pytest.raises(UserError, match=r"M7 has not been evaluated yet: run `srlm iterate 7"):
         read_figures(run, 7)
 
 
@@ -62,8 +62,8 @@ def test_measured_anew_it_has_todays_figures_and_nothing_is_lost(
     run, today = made_by_an_earlier_version(tmp_path / "r"), finished_run(tmp_path / "today")
     measure_run(run)
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "M0: figures computed from its rows, the same as before"
-    assert said[1] == "M1: figures computed from its rows, new or changed: judge.tied_pairs, truth"
+    assert said[0] == "M0: figures recomputed from its rows; nothing has changed"
+    assert said[1] == "M1: figures recomputed from its rows; new or changed: judge.tied_pairs, truth"
     for t in (0, 1, 2):
         assert read_json(run.at(t).metrics) == read_json(today.at(t).metrics)
     assert read_json(run.at(1).gate) == GATE
@@ -80,7 +80,7 @@ def test_inspect_names_the_command_for_figures_of_an_earlier_version(
     inspect_run(run, None, as_json=False)
     said = capsys.readouterr().err
     assert (
-        f"An earlier version of srlm computed the figures of M0, M1, M2. For those of today: srlm measure {run.root}"
+        f"An earlier version of srlm computed the figures of M0, M1, M2. To update them: srlm measure {run.root}"
         in said
     )
     measure_run(run)

@@ -92,7 +92,7 @@ def test_each_model_is_compared_with_the_base_and_with_the_first_trained_one() -
     assert changes["M3"] == pytest.approx({"M0": -0.7, "M1": -0.3})
     [unknown] = compared({t: [row(figure(0.5 + t, None))] for t in range(4)})
     assert tax([entry, unknown], "M3", "M1").endswith(
-        "worse (▼) in 1, better (▲) in 0 of 1 figures whose error is known"
+        "worse (▼) in 1 and better (▲) in 0 of 1 figures with a known error"
     )
 
 

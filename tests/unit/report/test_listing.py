@@ -64,11 +64,11 @@ class TestList:
         ]  # fmt: skip
 
     def test_users_errors(self, run: Run) -> None:
-        with pytest.raises(UserError, match="no such order"):
+        with pytest.raises(UserError, match="unknown order"):
             inspect_rows(run, None, **QUERY | {"sort": "beauty"})
         with pytest.raises(UserError, match="not a regular expression"):
             inspect_rows(run, None, **QUERY | {"grep": "("})
-        with pytest.raises(UserError, match="no such row of M2"):
+        with pytest.raises(UserError, match=r"M2 in .* has no such row"):
             inspect_rows(run, "M2", **QUERY | {"row": "M1-000042"})
 
 
@@ -91,7 +91,7 @@ class TestRow:
         path = run.at(1).pairs
         path.write_text(path.read_text().replace("Worst of 42 ", "Worst of another model"))
         text = shown(run, capsys, row="M1-000042")
-        assert "rejected, from elsewhere, score 1.00\nWorst of another model" in text
+        assert "rejected, from another model, score 1.00\nWorst of another model" in text
         assert "<< rejected" not in text
 
     def test_both_orders_of_a_comparison(self, tmp_path: Path, capsys: Capture) -> None:
@@ -113,7 +113,7 @@ class TestShapes:
         inspect_run(run, "M1", as_json=False)
         text = capsys.readouterr().out
         assert re.search(r"loss +0\.6 +0\.5 +█▁", text)
-        assert re.search(r"Margins of the pairs \(from\)\n1 +4 +20\.0%", text)
+        assert re.search(r"Margins of the pairs \(lower edge\)\n1 +4 +20\.0%", text)
         assert re.search(r"Length of the held-out answers.*\nM0 .*\nM1 ", text)
         assert "against M1" not in text
 

@@ -41,8 +41,8 @@ class TestOverview:
         assert row_of(text, "ground truth: fully correct") == ["50.0%", "50.0%", "50.0%"]
         assert row_of(text, "self-score") == ["3.00", "3.00", "3.00"]
         assert row_of(text, "judge: pairwise accuracy") == ["50.0%", "100.0%", "100.0%"]
-        assert row_of(text, "AIFT instructions kept/asked") == ["-", "2 / 3", "-"]
-        assert row_of(text, "AIFT preference pairs") == ["-", "1", "-"]
+        assert row_of(text, "AIFT: instructions kept / asked") == ["-", "2 / 3", "-"]
+        assert row_of(text, "AIFT: preference pairs") == ["-", "1", "-"]
         assert row_of(text, "training (s)") == ["-", "11", "12"]
         assert "unfinished" not in text
 
@@ -114,7 +114,7 @@ class TestGate:
         assert row_of(other, "health gate") == ["-", "passed", "-"]
         part = self.shown(tmp_path / "d", capsys, None, accepted=False, findings=[], unmeasured=["canaries"])
         assert row_of(part, "health gate") == ["-", "passed", "-"]
-        assert row_of(part, "not measured, not checked") == ["-", "1", "-"]
+        assert row_of(part, "checks without a figure") == ["-", "1", "-"]
         third = self.shown(tmp_path / "c", capsys, None, accepted=True, findings=[self.FOUND | {"waived": False}])
         assert row_of(third, "health gate") == ["-", "ties (accepted)", "-"]
 
@@ -208,7 +208,7 @@ class TestProgress:
             bar.update(50, 100)
             time[0] += 10
             bar.update(100, 100)
-        assert "finished, 100/100 (50 before) in 10.0 s, 5.0/s" in capsys.readouterr().err
+        assert "finished, 100/100 (50 done earlier) in 10.0 s, 5.0/s" in capsys.readouterr().err
 
     def test_unfinished_step_says_so(self, capsys: Capture) -> None:
         def interrupted() -> None:
@@ -236,4 +236,4 @@ def test_the_overview_of_four_models_fits_100_columns(tmp_path: Path, capsys: Ca
     text = shown(run, capsys)
     table = text.partition("\n")[2].partition("Best so far")[0]
     assert max(map(len, table.splitlines())) <= 100
-    assert row_of(table, "win rate over the one before") == ["-", "57.1%", "57.1%", "-"]
+    assert row_of(table, "win rate against the model before") == ["-", "57.1%", "57.1%", "-"]

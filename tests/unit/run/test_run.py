@@ -75,7 +75,7 @@ def test_options_of_pairs_that_ask_other_models_have_stages(tmp_path: Path) -> N
 
 def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
     run = change(finished_run(tmp_path / "r"), "samples = 3", "samples = 5")
-    with pytest.raises(UserError, match=r"judge\.samples was 3, is 5"):
+    with pytest.raises(UserError, match=r"judge\.samples was 3, is now 5"):
         check_plan(run, 2, "M1/eval")  # M0/eval is stale, too
     check_plan(run, 2, "stale")
     set_aside(run, "stale")
@@ -110,7 +110,7 @@ def test_a_setting_that_only_owed_stages_read_may_change_and_is_recorded(tmp_pat
 
 def test_a_setting_that_a_finished_stage_read_may_not_change(tmp_path: Path) -> None:
     run = change(finished_run(tmp_path / "r"), "few_shot_ift = 6", "few_shot_ift = 5")
-    with pytest.raises(UserError, match=r"M1/aift .*few_shot_ift was 6, is 5"):
+    with pytest.raises(UserError, match=r"M1/aift .*few_shot_ift was 6, is now 5"):
         check_plan(run, 3)
     assert check_plan(run, 3, "M1/aift")[0]["key"] == "instructions.few_shot_ift"
 
@@ -120,7 +120,7 @@ def test_speed_may_change_at_any_time_but_not_what_the_engine_computes(tmp_path:
     run = change(run, "[engine.args]", "[engine.args]\ntensor_parallel_size = 2")
     assert [item["key"] for item in check_plan(run, 2)] == ["engine.args.tensor_parallel_size", "rollout.max_in_flight"]
     run = change(run, "tensor_parallel_size = 2", 'tensor_parallel_size = 2\nquantization = "fp8"')
-    with pytest.raises(UserError, match=r"engine\.args\.quantization was null, is \"fp8\""):
+    with pytest.raises(UserError, match=r"engine\.args\.quantization was null, is now \"fp8\""):
         check_plan(run, 2)
 
 
@@ -138,13 +138,13 @@ def test_a_stale_stage_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         check_plan(run, 2)
     assert "M2/train" in str(error.value)
-    assert "dpo.beta was 0.1, is 0.2" in str(error.value)
+    assert "dpo.beta was 0.1, is now 0.2" in str(error.value)
     assert "--redo stale" in str(error.value)
 
 
 def test_how_the_seed_data_was_split_cannot_change(tmp_path: Path) -> None:
     run = change(finished_run(tmp_path / "r"), "held_out_eft = 0.25", "held_out_eft = 0.5")
-    with pytest.raises(UserError, match=r"data\.held_out_eft was 0\.25 .* new run"):
+    with pytest.raises(UserError, match=r"data\.held_out_eft is 0\.5, but it was 0\.25 .* new run"):
         check_plan(run, 3)
 
 
@@ -217,7 +217,7 @@ def test_settings_that_a_run_never_knew_count_as_their_defaults(tmp_path: Path) 
     assert set(states(Run(run.root), 2).values()) == {"done"}
     assert check_plan(Run(run.root), 3) == []
     run = change(run, 'mode = "sampled"', 'mode = "expected"')
-    with pytest.raises(UserError, match=r'judge.mode was "sampled", is "expected"'):
+    with pytest.raises(UserError, match=r'judge.mode was "sampled", is now "expected"'):
         check_plan(run, 3)
 
 
@@ -256,7 +256,7 @@ def test_a_run_with_keys_of_an_earlier_version_goes_on_with_nothing_stale(tmp_pa
     run.save()
     assert json.loads((root / "run.json").read_text())["changes"] == old["changes"]
     run = change(run, "tie_margin = 0.0", "tie_margin = 0.5")
-    with pytest.raises(UserError, match=r"M1/versus .*versus\.tie_margin was 0\.0, is 0\.5"):
+    with pytest.raises(UserError, match=r"M1/versus .*versus\.tie_margin was 0\.0, is now 0\.5"):
         check_plan(run, 2)
 
 

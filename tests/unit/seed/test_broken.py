@@ -76,7 +76,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path, command: str, dat
 
 def test_mixed_schemas(tmp_path: Path) -> None:
     said = refused("oasst", tmp_path / "a.jsonl", lines(GOOD, GOOD["prompt"]))
-    assert "a.jsonl:2: not a tree, as the rows before" in said
+    assert "a.jsonl:2: not a tree, unlike the rows before it" in said
     said = refused("oasst", tmp_path / "a.jsonl", lines(GOOD["prompt"] | {"parent_id": None}, {"prompt": "a"}))
     assert "a.jsonl:2: neither a tree nor a message" in said
     said = refused("ranked", tmp_path / "a.jsonl", lines(*RATED, {"chosen": "a", "rejected": "b"}))
@@ -90,7 +90,7 @@ def test_nan_scores_and_ranks(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     nan = {"prompt": "q", "response": "c", "score": float("nan")}
     found = counts("ranked", tmp_path / "b" / "a.jsonl", lines(*RATED, nan, nan | {"score": float("inf")}))
-    assert found["answers"]["dropped"]["no score or rank that is a number"] == 2
+    assert found["answers"]["dropped"]["its score or rank is not a number"] == 2
 
 
 def test_ranks_with_gaps(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_wrong_encoding(tmp_path: Path, command: str, name: str, text: str, enco
 
 def test_nested_lists(tmp_path: Path) -> None:
     said = refused("oasst", tmp_path / "a.jsonl", lines(TREE | {"prompt": TREE["prompt"] | {"replies": [[]]}}))
-    assert "a.jsonl:1: prompt and replies are no messages" in said
+    assert "a.jsonl:1: prompt and replies are not messages" in said
     assert "prompt and replies" in refused("oasst", tmp_path / "a.jsonl", lines(TREE | {"prompt": [[]]}))
     said = refused("oasst", tmp_path / "a.jsonl", lines(tree(reply(0, 0, text=["a"]))))
     assert "text of message r0 must be text, found list" in said
@@ -139,12 +139,12 @@ def test_nested_lists(tmp_path: Path) -> None:
     said = refused("ranked", tmp_path / "a.jsonl", lines(RATED[0], f'{{"prompt": {deep}}}'))
     assert "a.jsonl:2: JSON that cannot be read" in said
     said = refused("ranked", tmp_path / "a.jsonl", lines({"prompt": "q", "response": [["a"]], "score": [1]}))
-    assert "response holds no turns" in said
+    assert "response is not a list of turns" in said
 
 
 def test_empty_trees(tmp_path: Path) -> None:
     found = counts("oasst", tmp_path / "a.jsonl", lines(GOOD, TREE | {"prompt": None}, tree(name="bare")))
-    assert found["prompts"]["dropped"] == {"an empty tree": 1, "no ranked reply that can be used": 1}
+    assert found["prompts"]["dropped"] == {"an empty tree": 1, "no usable ranked reply": 1}
     said = refused_in(tmp_path / "b", "oasst", lines(TREE | {"prompt": None}))
     assert "nothing usable (an empty tree: 1)" in said
     assert "a.jsonl: the file has no rows" in refused_in(tmp_path / "c", "oasst", b"")
@@ -152,7 +152,7 @@ def test_empty_trees(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_and_a_torn_line(tmp_path: Path) -> None:
     half = '{"prompt": "q", "response": "\\ud800", "score": 1}'
-    assert "response holds a character that is no Unicode" in refused("ranked", tmp_path / "a.jsonl", lines(half))
+    assert "response holds an invalid Unicode character" in refused("ranked", tmp_path / "a.jsonl", lines(half))
     assert "a.jsonl:2: broken JSON" in refused("oasst", tmp_path / "a.jsonl", lines(GOOD) + lines(GOOD)[:50])
 
 

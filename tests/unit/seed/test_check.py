@@ -181,7 +181,7 @@ def test_real_files() -> None:
     assert (leak.check, leak.count) == ("leak", 805)
     assert check(alpaca, SHARED / "self_instruct_seed_tasks.jsonl", against=[mt_bench]).harmful[0].count == 2
     for name in ("llmbar_natural.json", "mt_bench_questions.jsonl"):
-        with pytest.raises(UserError, match="no seed file, by its columns"):
+        with pytest.raises(UserError, match="these are not the columns of a seed file"):
             seed_files([SHARED / name])
 
 

@@ -42,16 +42,16 @@ def test_the_small_file_by_hand(tmp_path: Path) -> None:
         ("oasst_small.jsonl:6, reply 3", "answer", "in language de"),
         ("oasst_small.jsonl:13, reply 1", "answer", "no rank"),
         ("oasst_small.jsonl:13, reply 2", "answer", "no rank"),
-        ("oasst_small.jsonl:13", "prompt", "no ranked reply that can be used"),
+        ("oasst_small.jsonl:13", "prompt", "no usable ranked reply"),
         ("oasst_small.jsonl:14", "prompt", "in language de"),
         ("oasst_small.jsonl:15", "prompt", "synthetic (written by a model)"),
         ("oasst_small.jsonl:16", "prompt", "deleted"),
         ("oasst_small.jsonl:17", "prompt", "not reviewed"),
         ("oasst_small.jsonl:18", "prompt", "rejected in review"),
         ("oasst_small.jsonl:19", "prompt", "tree aborted_low_grade"),
-        ("oasst_small.jsonl:20", "prompt", "the same prompt came before"),
+        ("oasst_small.jsonl:20", "prompt", "the prompt repeats an earlier one"),
         ("oasst_small.jsonl:21", "prompt", "an empty tree"),
-        ("oasst_small.jsonl:22", "prompt", "no ranked reply that can be used"),
+        ("oasst_small.jsonl:22", "prompt", "no usable ranked reply"),
     }
     assert conserved(report)
     assert report.summary["counts"]["later_turns"] == 2
@@ -124,7 +124,7 @@ def test_flat_messages_in_any_order_twice_and_without_their_prompt(tmp_path: Pat
     report = make(write(tmp_path / "broken.jsonl", twice), tmp_path / "b")
     reasons = Counter(row["reason"] for row in rows(tmp_path / "b/dropped.jsonl"))
     assert reasons["its prompt is not in the file"] == 3
-    assert reasons["its message_id came before"] == 2
+    assert reasons["its message_id repeats an earlier one"] == 2
     assert conserved(report)
 
 
@@ -161,7 +161,7 @@ def test_prompts_are_in_one_file_only_also_across_files(tmp_path: Path) -> None:
     keys = [prompt_key(row.messages[:-1]) for row in read_ift(report.ift).rows]
     keys += [prompt_key(row.messages) for row in read_ranked(report.ranked).rows]
     assert len(keys) == len(set(keys)) == 12
-    assert report.summary["counts"]["prompts"]["dropped"]["the same prompt came before"] == 14
+    assert report.summary["counts"]["prompts"]["dropped"]["the prompt repeats an earlier one"] == 14
 
 
 def test_a_folder_is_never_replaced(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_folder_is_never_replaced(tmp_path: Path) -> None:
     moved = tmp_path / "moved.jsonl"
     moved.write_bytes(SMALL.read_bytes())
     assert make(moved, out).already  # the same content under another name
-    with pytest.raises(UserError, match="made with another --seed, --lang"):
+    with pytest.raises(UserError, match="made with a different --seed, --lang"):
         make(SMALL, out, seed=1, langs=())
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     (out / "ift.jsonl").write_text("")
@@ -214,7 +214,7 @@ def test_counts_of_the_real_file_by_an_independent_reading(tmp_path: Path) -> No
         assert texts == [reply["text"] for reply in ranked[tree]]
     assert counts["prompts"]["dropped"] == {
         "synthetic (written by a model)": 100 - len(prompts),
-        "no ranked reply that can be used": sum(not replies for replies in ranked.values()),
+        "no usable ranked reply": sum(not replies for replies in ranked.values()),
     }
     assert (len(ift), len(compared), sum(map(len, compared.values()))) == (57, 37, 116)  # as documented
     assert conserved(report)

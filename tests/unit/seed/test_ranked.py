@@ -79,7 +79,7 @@ def test_one_answer_a_row_with_scores_of_several_people(tmp_path: Path) -> None:
     report = make(path, ift_share=0.0)
     assert ranked(report) == {"q1": [("good", 4.5), ("bad", 2.0)]}
     assert dropped(report) == {
-        ("answer", "no score or rank that is a number"): 1,
+        ("answer", "its score or rank is not a number"): 1,
         ("prompt", "fewer than two different responses"): 1,
     }
     assert conserved(report)
@@ -109,7 +109,7 @@ def test_lists_side_by_side_must_be_of_one_length(tmp_path: Path) -> None:
     )
     report = make(path, ift_share=0.0)
     assert ranked(report) == {"q": [("a", -2.0), ("b", -1.0)]}
-    assert dropped(report) == {("row", "it has another number of answers than of scores or ranks"): 1}
+    assert dropped(report) == {("row", "it has different numbers of answers and of scores or ranks"): 1}
 
 
 def test_pairs_as_hh_has_them(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_pairs_as_hh_has_them(tmp_path: Path) -> None:
     assert row["responses"] == [{"text": "A helper.", "human": 1.0}, {"text": "Go away.", "human": 0.0}]
     assert dropped(report) == {
         ("row", "the two conversations differ before the last answer"): 1,
-        ("answer", "user and assistant do not speak by turns"): 2,
+        ("answer", "user and assistant do not take turns"): 2,
         ("answer", "empty answer"): 1,
         ("prompt", "fewer than two different responses"): 2,
     }
@@ -167,7 +167,9 @@ def test_labels_that_say_nothing(tmp_path: Path) -> None:
     report = make(write(tmp_path / "a.jsonl", good, row | {"label": "tie (bothbad)"}, row | {"label": None}))
     assert dropped(report) == {("row", "no output is better"): 2}
     (tmp_path / "b").mkdir()
-    with pytest.raises(UserError, match=r"a\.jsonl:2: label '0': which output is better\?: labels are 1 or 2"):
+    with pytest.raises(
+        UserError, match=r"a\.jsonl:2: label '0' does not say which output is better: labels are 1 or 2"
+    ):
         make(write(tmp_path / "b" / "a.jsonl", good, row | {"label": 0}))
 
 
@@ -191,11 +193,11 @@ def test_the_reader_of_ranked_responses_names_what_is_wrong(tmp_path: Path) -> N
         return str(caught.value)
 
     two = [{"text": "a", "human": 1}, {"text": "b", "human": 0}]
-    assert "`srlm seed ranked` makes them of other tables" in said({"prompt": "q", "chosen": "a", "rejected": "b"})
+    assert "`srlm seed ranked` converts other tables" in said({"prompt": "q", "chosen": "a", "rejected": "b"})
     assert "a.jsonl:1: responses must be a list, found dict" in said({"messages": [user("q")], "responses": {}})
-    assert "response 2 is no ranked response" in said({"messages": [user("q")], "responses": [two[0], "b"]})
+    assert "response 2 is not a ranked response" in said({"messages": [user("q")], "responses": [two[0], "b"]})
     nan = [two[0], {"text": "b", "human": float("nan")}]
-    assert "human of response 2 is no finite number" in said({"messages": [user("q")], "responses": nan})
+    assert "human of response 2 is not a finite number" in said({"messages": [user("q")], "responses": nan})
     assert "ends with assistant's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
     assert "row 1: its responses are all rated alike" in said(
         {"messages": [user("q")], "responses": [two[0], {"text": "b", "human": 1}]}
@@ -224,7 +226,7 @@ def test_ift_takes_best_answers_of_the_upper_quarter(tmp_path: Path) -> None:
 def test_a_score_that_the_user_calls_good(tmp_path: Path) -> None:
     report = make(scored(tmp_path / "a.jsonl"), ift_share=1.0, good=9)
     assert len(rows(report.ift)) == 20
-    with pytest.raises(UserError, match="--good is for scores"):
+    with pytest.raises(UserError, match="--good only works with scores"):
         make(write(tmp_path / "b.jsonl", {"prompt": "q", "chosen": "a", "rejected": "b"}), good=1)
 
 
@@ -294,17 +296,17 @@ def test_conversations_that_open_alike_stay_together(tmp_path: Path) -> None:
             Columns(score="score", rank="rank"),
             "more than one of",
         ),
-        ({"prompt": "a", "reply": "b", "score": 1}, Columns(score="score"), "no column of answers"),
-        ({"prompt": "a", "output_1": "b", "output_2": "c"}, Columns(), "which output is better?"),
+        ({"prompt": "a", "reply": "b", "score": 1}, Columns(score="score"), "no answer column"),
+        ({"prompt": "a", "output_1": "b", "output_2": "c"}, Columns(), "it is not clear which output is better"),
         ({"prompt": "a", "chosen": "b"}, Columns(chosen="chosen"), "no column rejected"),
-        ({"prompt": "a", "response": "b", "score": [[1]]}, Columns(), "another number of answers"),
+        ({"prompt": "a", "response": "b", "score": [[1]]}, Columns(), "different numbers of answers"),
         ({"prompt": "a", "response": ["b"], "score": [[1]]}, Columns(), "score holds a list, not a number"),
-        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt holds no turns"),
+        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt is not a list of turns"),
         ({"prompt": "a", "response": 7, "score": 1}, Columns(), "response must be text, found int"),
         (
             {"prompt": "a", "response": "b", "score": float("nan")},
             Columns(),
-            "no score or rank that is a number: 1",
+            "its score or rank is not a number: 1",
         ),
     ],
 )
@@ -353,7 +355,7 @@ def test_no_share_says_that_nothing_goes_to_ift(tmp_path: Path) -> None:
     report = make(scored(tmp_path / "a.jsonl"), ift_share=0.0)
     notes = [line for line in report.lines() if line.startswith("Note")]
     assert rows(report.ift) == []
-    assert notes == ["Note: no IFT rows, as --ift-share 0 says."]
+    assert notes == ["Note: no IFT rows, because --ift-share is 0."]
 
 
 def test_the_next_command_has_the_files_that_were_made(tmp_path: Path) -> None:

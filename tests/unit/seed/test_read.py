@@ -128,7 +128,7 @@ def test_empty_and_double_rows_are_dropped_with_their_reason(tmp_path: Path) -> 
         ({"messages": "a"}, ["messages must be a list"]),
         ({"messages": []}, ["messages must be a list"]),
         ({"messages": [{"role": "human", "content": "a"}]}, ["message 1 has role 'human'"]),
-        ({"messages": [{"from": "human", "value": "a"}]}, ["message 1 is no turn"]),
+        ({"messages": [{"from": "human", "value": "a"}]}, ["message 1 is not a turn"]),
         ({"messages": [user("a"), {"role": "assistant", "content": [1]}]}, ["content of message 2 must be text"]),
         ({"messages": [user("a")]}, ["ends with user's turn"]),
         ({"messages": [assistant("a")]}, ["message 1 is by assistant, expected user"]),
@@ -136,7 +136,7 @@ def test_empty_and_double_rows_are_dropped_with_their_reason(tmp_path: Path) -> 
         ({"messages": [{"role": "system", "content": "a"}]}, ["ends with system's turn"]),
         (["a"], ["a row must be an object, found list"]),
         ('{"prompt": "a", "resp', ["broken JSON"]),
-        ('{"prompt": "a", "response": "\\ud800"}', ["no Unicode"]),
+        ('{"prompt": "a", "response": "\\ud800"}', ["an invalid Unicode character"]),
         ("[" * 100_000, ["cannot be read"]),
         ('{"prompt": "a", "response": "b", "n": ' + "1" * 5000 + "}", ["cannot be read"]),
     ],
@@ -256,7 +256,7 @@ def test_ready_filled_rows_are_for_training_only(tmp_path: Path) -> None:
     assert (read.judgement, read.score) == (row["response"], 5.0)  # the score of the reply, not of the prompt
     made = make(eft=[*efts(4), read])
     assert read in made.eft
-    assert any("1 ready-filled EFT rows" in warning for warning in made.warnings)
+    assert any("1 EFT rows with complete judge prompts" in warning for warning in made.warnings)
     alone = make(eft=[read])
     assert alone.held_out_eft == []
     assert any("no EFT prompt could be held out" in warning for warning in alone.warnings)

@@ -71,7 +71,7 @@ def test_another_scale_and_other_files_are_refused(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "a.jsonl:2: score 8 is not on the rubric's scale, 0 to 5" in refusal(ROW, ROW | {"score": 8})
-    assert "score holds a list: give one score a row" in refusal(ROW | {"score": [1, 2]})
+    assert "score holds a list: give one score per row" in refusal(ROW | {"score": [1, 2]})
     assert "no rationale column (found: prompt, response, score): name it: --rationale COL" in refusal(
         {"prompt": "q", "response": "a", "score": 1}
     )
@@ -89,7 +89,7 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     assert make(path).already
     before = (tmp_path / "eft.jsonl").read_bytes()
     write(path, ROW | {"score": 2})
-    with pytest.raises(UserError, match="already there, with other rows"):
+    with pytest.raises(UserError, match="already exists, with other rows"):
         make(path)
     assert (tmp_path / "eft.jsonl").read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} == {"a.jsonl", "eft.jsonl", "eft.dropped.jsonl"}
@@ -97,7 +97,7 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
 
 @needs_shared
 def test_prometheus_gets_one_line() -> None:
-    with pytest.raises(UserError, match="whole judge prompts, each with a rubric of its own and marks from 1 to 5"):
+    with pytest.raises(UserError, match="complete judge prompts, each with its own rubric and marks from 1 to 5"):
         columns_of_scores(PROMETHEUS, {})
 
 
@@ -130,13 +130,17 @@ def test_eft_goes_to_jsonl_and_nothing_beside_it_is_replaced(tmp_path: Path) -> 
     assert isinstance(failed.exception, UserError)
     assert ".jsonl" in str(failed.exception)
     (tmp_path / "eft.dropped.jsonl").write_text("mine")
-    with pytest.raises(UserError, match="already there"):
+    with pytest.raises(UserError, match="already exists"):
         make(path)
     assert (tmp_path / "eft.dropped.jsonl").read_text() == "mine"
     assert not (tmp_path / "eft.jsonl").exists()
 
 
 def test_help_tells_the_defaults() -> None:
-    for command, defaults in (("oasst", ["(en)"]), ("ranked", ["quarter's", "pairs and labels"]), ("eft", ["(paper)"])):
+    for command, defaults in (
+        ("oasst", ["(en)"]),
+        ("ranked", ["top quarter", "pairs and labels"]),
+        ("eft", ["(paper)"]),
+    ):
         said = " ".join(CliRunner().invoke(app, ["seed", command, "--help"]).output.replace("│", " ").split())
         assert all(default in said for default in defaults), said
