@@ -342,7 +342,7 @@ class GateSettings(Settings):
         0.8, "Maximum share of instructions whose candidates tie. Beyond it, pairs are mostly chance.", ge=0, le=1
     )
     min_usable_pairs: float = knob(
-        0.1, "Minimum share of instructions that give a pair. Below it, pairs are no fair sample.", ge=0, le=1
+        0.1, "Minimum share of instructions that give a pair. Below it, they are not a fair sample.", ge=0, le=1
     )
     min_agreement: float = knob(
         0.1, "Minimum agreement of an answer's K judgements (ICC). 0: the scores are noise; 1: all agree.", le=1

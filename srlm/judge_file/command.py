@@ -1,7 +1,7 @@
 """The parent of `srlm judge`: checks the whole file first, has a child judge it, and puts the figures beside its rows.
 
 Beside the output lies a work folder, `.NAME.work`, until the output is written: finished rows are safe there, and the
-same command goes on from them. Another command on the same output is told what differs.
+same command continues from them. Another command on the same output is told what differs.
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """Findings of the health gate that the user accepted with --accept-judge: run.json keeps them under `accepted`.
 
 An entry counts for the pairs that it was made for, by their content, and for the figures that were seen then: an
-interrupted training goes on without being asked again, and what is made anew is not accepted unseen.
+interrupted training continues without asking again, and what is made again is not accepted unseen.
 """
 
 import re

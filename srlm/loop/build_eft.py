@@ -1,7 +1,7 @@
 """`srlm seed eft`: EFT from ranked responses, by the same stages as in a run.
 
 The work is done in a run folder beside the file to make, in which the baseline stages are run and nothing else. It
-stays, so that the same command goes on where it stopped, and `srlm inspect` shows how the EFT came about.
+stays, so that the same command continues where it stopped, and `srlm inspect` shows how the EFT was made.
 """
 
 from dataclasses import dataclass

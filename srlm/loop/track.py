@@ -2,7 +2,7 @@
 
 TensorBoard's file is written anew each time. W&B and trackio take no point back, so that RUN/trackers/NAME.json keeps
 what each has got: only what is new is sent, and a figure that has changed (a model was made anew) begins another run of
-the tracker. These two run in a child process with little time: whatever happens to them, the loop goes on.
+the tracker. These two run in a child process with a time limit: whatever happens to them, the loop continues.
 """
 
 import os

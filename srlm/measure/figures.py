@@ -74,7 +74,7 @@ def pair_figures(figures: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def outdated(run: Run) -> list[int]:
-    """The models whose figures are of an earlier version, and whose rows are there to compute them anew."""
+    """The models whose figures are of an earlier version, and whose rows are there to recompute them."""
     return [t for t in run.measured if _version(run, t) < FIGURES and _rows_are_there(run, t)]
 
 
@@ -157,7 +157,7 @@ def _aift_figures(paths: ModelPaths) -> dict[str, Any]:
 
 
 def measure_run(run: Run) -> None:
-    """Compute the figures of every measured model anew, and say what is new or has changed. Loads no model.
+    """Recompute the figures of every measured model, and say what is new or has changed. Loads no model.
 
     Raises UserError where nothing has been measured, and for broken rows.
     """

@@ -79,7 +79,7 @@ def run_job(work: Callable[[], dict[str, Any]], result: Path, first: bool = True
     """Call `work()` and write what it reports to `result`, or why it failed; returns the exit code.
 
     Of several processes the `first` one reports; any of them may fail, and the first to fail is heard. An exception
-    that is neither the user's error nor a StageError is a bug: it goes on, with its traceback in the log.
+    that is neither the user's error nor a StageError is a bug: it is raised again, with its traceback in the log.
     """
 
     def fail(code: int, **why: str) -> int:

@@ -29,7 +29,7 @@ def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
 
 
 def say_outdated(run: Run) -> None:
-    """Say which figures an earlier version of srlm computed, and how to have them computed anew."""
+    """Say which figures an earlier version of srlm computed, and how to recompute them."""
     if models := outdated(run):
         named = ", ".join(f"M{t}" for t in models)
         say(f"An earlier version of srlm computed the figures of {named}. To update them: srlm measure {run.root}")

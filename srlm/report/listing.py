@@ -42,9 +42,8 @@ def find_row(run: Run, numbers: list[int], key: str) -> list[dict[str, Any]]:
     """All there is about the row `key`, of each of the models `numbers` that has one. Raises UserError for none."""
     found = [item_of(*one) for one in _all(run, numbers) if one[1].id == key]
     if not found:
-        where = f"M{numbers[0]}" if len(numbers) == 1 else "no model"
-        problem = f"{where} in {run.root} has " + ("no such row" if len(numbers) == 1 else "such a row")
-        raise UserError(f"--row {key}: {problem}", "list them with --sort or --grep")
+        where = f"M{numbers[0]} of {run.root}" if len(numbers) == 1 else run.root
+        raise UserError(f"--row {key}: {where} has no such row", "list the rows with --sort or --grep")
     return found
 
 

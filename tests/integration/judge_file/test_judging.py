@@ -233,6 +233,6 @@ def test_a_judge_that_nobody_can_read_has_a_summary_too(tmp_path: Path) -> None:
         asked = (file, "--judge-prompt", "instruction", "--scale", "1-5", "--out", out)
         done = run(server, *asked, code=1).stderr.decode()
     assert "judgements with a score" in done
-    assert "error: no response has a score" in done
+    assert "error: no response got a score" in done
     assert {row["score"] for row in read(out)} == {None}
     assert not (tmp_path / ".out.jsonl.work").exists()

@@ -155,7 +155,7 @@ class TestOverview:
         playwright.expect(card.locator(".best")).to_contain_text("Not M2: win rate against M1: 55.0%")
         judge, model = card.locator("dd.health").all_inner_texts(), card.locator("dd.promotion").all_inner_texts()
         assert len(judge) == len(model) == 1  # nothing is trained on M2 yet, and M1 follows nobody
-        assert "As a judge: accepted by hand" in judge[0]
+        assert "As a judge: accepted with --accept-judge" in judge[0]
         assert f"ties {ATTACKS[0]} (gate.max_tie_rate): all alike" in judge[0]
         assert "loud (gate.max_length_ratio): long [waived]" in judge[0]
         assert "not measured, so not checked: canaries" in judge[0]
@@ -177,7 +177,7 @@ class TestOverview:
             iteration.select_eft(info)
         card = opened(write_page(Run(run.root)).as_uri()).page.locator(".baseline")
         playwright.expect(card).to_contain_text(f"{info['kept']} of {info['responses']} responses have a judgement")
-        playwright.expect(card).to_contain_text("Rule: A judgement agrees when")
+        playwright.expect(card).to_contain_text("Rule: A judgement agrees with people if")
         kept = card.get_by_role("row", name="kept").get_by_role("cell").all_inner_texts()
         assert sum(map(int, kept)) == info["kept"]
 

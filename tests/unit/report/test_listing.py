@@ -68,7 +68,7 @@ class TestList:
             inspect_rows(run, None, **QUERY | {"sort": "beauty"})
         with pytest.raises(UserError, match="not a regular expression"):
             inspect_rows(run, None, **QUERY | {"grep": "("})
-        with pytest.raises(UserError, match=r"M2 in .* has no such row"):
+        with pytest.raises(UserError, match=r"M2 of .* has no such row"):
             inspect_rows(run, "M2", **QUERY | {"row": "M1-000042"})
 
 
