@@ -29,7 +29,7 @@ from srlm.loop.stages import stages
 from srlm.measure.figures import write_figures
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
-from srlm.run.folder import SEED_FILES, Run, RunRecord
+from srlm.run.folder import Run, RunRecord
 from srlm.store import write_json, write_rows, write_text
 
 MODELS = 3
@@ -54,7 +54,7 @@ def make_run(root: Path, rollouts: int, candidates: int, judgements: int) -> Run
     write_text(root / "config.toml", to_toml(config))
     for path in PROMPTS.iterdir():
         write_text(root / "prompts" / path.name, path.read_text(encoding="utf-8"))
-    for name in SEED_FILES:
+    for name in ("ift", "eft", "held_out_eft", "eval_prompts"):
         write_rows(root / "seed" / f"{name}.jsonl", [])
     record = RunRecord(
         created="2026-01-01T00:00:00Z", versions={}, arguments={}, seed_digests={}, settings=flat(config)

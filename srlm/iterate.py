@@ -222,7 +222,8 @@ class Iteration(Phases):
             with self.recorded(past) as info:
                 k = int(self.run.config.pairs.anchor[1:])
                 info["answers"] = self.generate_child(t, self.run.model(k), ["past"]) | {"model": f"M{k}"}
-                info["judgements"] = self.generate_child(t, self.run.model(t), ["judge_past"]) | {"model": f"M{t}"}
+                judge = self.run.config.judge.model or f"M{t}"
+                info["judgements"] = self.generate_child(t, self.run.model(t), ["judge_past"]) | {"model": judge}
         if previous and not self.done(previous):
             with self.recorded(previous) as info:
                 info |= self.generate_child(t, self.run.model(t - 1), ["previous"]) | {"model": f"M{t - 1}"}

@@ -44,6 +44,8 @@ class Settings(BaseModel):
         return value
 
 
+# Where a server listens; the key is in the environment, so that no name or password belongs here.
+Address = Annotated[str, Field(pattern=r"^$|^https?://[^/@]+(/|$)")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -126,7 +128,7 @@ class InstructionSettings(Sampled):
         "self", description='Who writes them: the current model ("self"), a fixed "model", or a "file" of prompts.'
     )
     path: str = Field("", description="The fixed model or the JSONL file of prompts, as `source` says.")
-    endpoint: str = Field("", description='OpenAI-compatible server of the fixed model; "" loads it here.')
+    endpoint: Address = knob("", 'OpenAI-compatible server of the fixed model; "" loads it here.')
     count: int = Field(1000, ge=1, description="New instructions per iteration.")
     few_shot_ift: int = Field(6, ge=1, description="Examples from IFT in each request.")
     few_shot_generated: int = Field(2, ge=0, description="Examples from earlier rounds of the same iteration.")
@@ -177,7 +179,7 @@ class JudgeSettings(Sampled):
         description="Rubric for scores. At init: a file or a shipped name. Later: a file in the run's prompts/.",
     )
     pairwise_rubric: str = Field("pairwise.txt", description="Rubric for mode pairwise, named like `rubric`.")
-    endpoint: str = Field("", description='OpenAI-compatible server that judges instead of M_t; "" for M_t itself.')
+    endpoint: Address = knob("", 'OpenAI-compatible server that judges instead of M_t; "" for M_t itself.')
     model: str = Field("", description="The judge's name on that server.")
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ so which engine answers plays no part in what is sampled.
 import asyncio
 import itertools
 import os
+import signal
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from srlm.engine import Engine, Sample, Sampling
+from srlm.engine import DIED, Engine, Sample, Sampling
 from srlm.engine.vllm import VllmEngine
-from srlm.errors import UserError
+from srlm.errors import StageError, UserError
 from srlm.records import Messages
+
+GRACE_SECONDS = 10.0  # for an engine process to end in order
 
 
 @contextmanager
@@ -101,14 +104,16 @@ class _Worker:
         try:
             self.controls, error = self._connection.recv()
         except EOFError:
-            raise RuntimeError("an engine process ended while it loaded the model") from None
+            raise StageError(DIED) from None
         if error is not None:
             raise error
         threading.Thread(target=self._receive, daemon=True).start()
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, and the engine process that it may have, whatever they are doing."""
         self._process.terminate()
+        self._process.join(GRACE_SECONDS)
+        self._process.kill()
         self._process.join()
 
     async def call(self, method: str, *arguments: Any) -> Any:
@@ -133,7 +138,7 @@ class _Worker:
                 break
             self._resolve(number, result, error)
         for number in list(self.open):
-            self._resolve(number, None, RuntimeError("an engine process ended"))
+            self._resolve(number, None, StageError(DIED))
 
     def _resolve(self, number: int, result: Any, error: Exception | None) -> None:
         future = self.open.get(number)
@@ -158,12 +163,13 @@ def _serve(connection: Connection, arguments: tuple[Any, ...], environment: dict
 
 async def _answer(connection: Connection, arguments: tuple[Any, ...]) -> None:
     try:
-        engine: Engine = VllmEngine(*arguments)  # inside the loop, where vLLM's own client wants to be made
+        engine = VllmEngine(*arguments)  # inside the loop, where vLLM's own client wants to be made
     except UserError as error:
         connection.send(((), error))
         return
     connection.send((engine.controls, None))
-    loop = asyncio.get_running_loop()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
     tasks: dict[int, asyncio.Task[None]] = {}
 
     async def answer(number: int, method: str, arguments: tuple[Any, ...]) -> None:
@@ -185,7 +191,10 @@ async def _answer(connection: Connection, arguments: tuple[Any, ...]) -> None:
             try:
                 loop.call_soon_threadsafe(begin, *connection.recv())
             except (EOFError, OSError):
-                os._exit(0)  # nobody is left to answer; everything durable is written on the other side
+                loop.call_soon_threadsafe(ended.set)  # nobody is left to answer
+                break
 
     threading.Thread(target=receive, daemon=True).start()
-    await asyncio.Event().wait()
+    await ended.wait()
+    engine.close()
+    os._exit(0)  # everything durable is written on the other side; what is still asked has nobody to answer to

@@ -20,7 +20,7 @@ KEY = "OPENAI_API_KEY"
 RETRIES = 5  # with the client's backoff about 15 seconds: outlasts a rate limit or a restart behind a balancer
 CONNECT_SECONDS = 10.0
 MOST_LIKELY = 20  # log-probabilities per position that servers give at most
-NO_CHOICES = "use --mode sampled, or a vLLM server: mode expected needs /tokenize and log-probabilities"
+NO_CHOICES = 'judge in mode "sampled", or use a vLLM server: mode "expected" needs /tokenize and log-probabilities'
 
 
 class ServerEngine:
@@ -141,7 +141,8 @@ class ServerEngine:
             raise self._refused(error, missing) from None
         except APITimeoutError:
             raise UserError(
-                f"{self.url}: no answer in time, {RETRIES + 1} times in a row", f"{AGAIN}, or raise --timeout"
+                f"{self.url}: no answer in time, {RETRIES + 1} times in a row",
+                f"{AGAIN}; or raise --timeout",
             ) from None
         except APIConnectionError as error:
             reason = str(error.__cause__ or error)
@@ -160,7 +161,8 @@ class ServerEngine:
             return UserError(f"{self.url}: the server cannot do this ({code} {said})", missing)
         if code == 404:
             return UserError(
-                f"{self.url}: not found ({said})", f"check the URL (it often ends in /v1) and --model {self.model}"
+                f"{self.url}: not found ({said})",
+                f"check the URL (it often ends in /v1) and the name {self.model}",
             )
         if code == 429 or code >= 500:
             problem = f"{self.url}: error {code}, {RETRIES + 1} times in a row ({said})"

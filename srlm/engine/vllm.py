@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from srlm.engine import Sample, Sampling, may_go_on
+from srlm.engine import DIED, Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import StageError, UserError
 from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
@@ -220,7 +220,7 @@ class _OwnProcess:
             async for output in self.engine.generate({"prompt_token_ids": prompt}, parameters, number):
                 found = output  # the only one: parameters ask for the finished text alone
         except EngineDeadError:
-            raise StageError("vLLM's engine process ended: it was killed or ran out of memory") from None
+            raise StageError(DIED) from None
         return found
 
     def close(self) -> None:

@@ -68,11 +68,12 @@ def card(run: Run, t: int, figures: dict[str, Any]) -> str:
     name = base.name if base.is_dir() or base.is_absolute() else str(base)
     tags = ["self-rewarding", step_of(2).name, "srlm"]  # M1, too, is found by what follows it
     head = ModelCardData(base_model=name, library_name="transformers", tags=tags)
+    judge = run.config.judge.model or "each model judged its own answers"
     steps = [f"- M0: `{name}`", *(f"- M{k}: {step_of(k).lineage(k)}" for k in range(1, t + 1))]
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {run.root.name}, M{t}\n\nA self-rewarding language model (arXiv:2401.10020), made with srlm.",
-        "## Lineage\n\n" + "\n".join(steps),
+        "## Lineage\n\n" + "\n".join(steps) + f"\n\nJudge: {judge}",
         "## Data\n\n" + _table(_data(run, t)),
         "## Metrics\n\nOn held-out prompts and responses; intervals are 95%.\n\n" + _table(_metrics(figures)),
         "## Settings\n\n" + _table(_settings(run)),
@@ -102,7 +103,8 @@ def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    values = {key: value for key, value in flat(run.config).items() if key.split(".")[0] in TABLES}
+    # an address says nothing about the model, and something about the machines it was made on
+    values = {k: v for k, v in flat(run.config).items() if k.split(".")[0] in TABLES and not k.endswith(".endpoint")}
     return {"recipe": run.config.recipe, "run.seed": run.config.run.seed} | {
         key: Path(value).name if key == "instructions.path" else value for key, value in values.items()
     }

@@ -104,12 +104,16 @@ def write_figures(run: Run, t: int) -> dict[str, Any]:
         "judge": judge_metrics(judged, run.templates.rubric.scale.high),
         "answers": answer_metrics(answers, pairs.at(t)),
     }
+    known = read_json(paths.metrics) if paths.metrics.exists() else {}
     for k in range(t):
-        if before := _rows(run.at(k)):
-            if k == t - 1:
-                figures["judge"]["change"] = accuracy_change(judged, _of(JudgeEval, before))
-            if change := truth_change(answers, _of(AnswerEval, before)):
-                figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
+        before = _rows(run.at(k))
+        # of an earlier model whose rows somebody removed, to save room, what was known stays
+        change = truth_change(answers, _of(AnswerEval, before)) if before else _at(known, "truth", "against", f"M{k}")
+        if change:
+            figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
+        if k == t - 1:
+            judging = accuracy_change(judged, _of(JudgeEval, before)) if before else _at(known, "judge", "change")
+            figures["judge"] |= {"change": judging} if judging else {}
     if canaries := _of(CanaryEval, rows):
         figures["canaries"] = canary_metrics(canaries, answers)
     if paths.pairs.exists():
@@ -138,6 +142,13 @@ def keep_verdict(run: Run, t: int) -> None:
 
 def _rows(paths: ModelPaths) -> list[Any]:
     return list(read_rows(paths.eval, EvalRow))
+
+
+def _at(figures: Any, *path: str) -> Any:
+    """The figure under a path of keys; None where there is none."""
+    for key in path:
+        figures = figures.get(key) if isinstance(figures, dict) else None
+    return figures
 
 
 def _of(kind: type[T], rows: Iterable[Any]) -> list[T]:

@@ -43,13 +43,16 @@ def main(kind: type[AnyJob], work: Callable[[AnyJob], dict[str, Any]]) -> int:
     """Be the child: `python -m MODULE JOB.json`. Does the job of that `kind` and returns the exit code.
 
     What `work` imports is imported after the environment is set. Of several processes under torchrun each does the
-    work, and the first one reports.
+    work, and the first one reports; each may fail.
     """
     die_with_parent()
     path = Path(sys.argv[1])
     job = kind.model_validate_json(path.read_bytes())
     set_environment(job.weights)
-    return run_job(lambda: work(job), result_of(path), first=os.environ.get("RANK", "0") == "0")
+    rank = int(os.environ.get("RANK", "0"))
+    result = result_of(path, rank)
+    result.unlink(missing_ok=True)  # of an earlier attempt
+    return run_job(lambda: work(job), result, reports=rank == 0)
 
 
 def set_environment(model: str = "") -> None:
@@ -75,22 +78,21 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_job(work: Callable[[], dict[str, Any]], result: Path, first: bool = True) -> int:
-    """Call `work()` and write what it reports to `result`, or why it failed; returns the exit code.
+def run_job(work: Callable[[], dict[str, Any]], result: Path, reports: bool = True) -> int:
+    """Call `work()` and write to `result` what it returns, if it `reports`, or why it failed; returns the exit code.
 
-    Of several processes the `first` one reports; any of them may fail, and the first to fail is heard. An exception
-    that is neither the user's error nor a StageError is a bug: it is raised again, with its traceback in the log.
+    An exception that is neither the user's error nor a StageError is a bug: it is raised again, with its traceback in
+    the log.
     """
 
     def fail(code: int, **why: str) -> int:
         with suppress(OSError):  # there may be no room for a result file: the exit code says the most of it
-            if not result.exists():
-                write_json(result, {"ok": False} | why)
+            write_json(result, {"ok": False} | why)
         return code
 
     try:
         info = work()
-        if first:
+        if reports:
             write_json(result, {"ok": True, "info": info})
         return DONE
     except Exception as error:

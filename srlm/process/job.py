@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 class Job(BaseModel):
     """A job file: written by the parent, read by the child. The child's result lies beside it (`result_of`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # what an earlier version wrote into a job file and this one does not know plays no part
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     @property
     def weights(self) -> str:
@@ -21,6 +22,9 @@ class Job(BaseModel):
         return ""
 
 
-def result_of(job_file: Path) -> Path:
-    """Where the child of a job file leaves its result: {"ok": true, "info": ...} or what the user did wrong."""
-    return job_file.with_suffix("").with_suffix(".result.json")
+def result_of(job_file: Path, rank: int = 0) -> Path:
+    """Where the child leaves its result: {"ok": true, "info": ...}, or what went wrong; each process a file of its own.
+
+    Of several processes (`rank` from 0 on) the first one's file says what was done; all may say what went wrong.
+    """
+    return job_file.with_suffix("").with_suffix(f".result.{rank}.json" if rank else ".result.json")

@@ -25,8 +25,10 @@ from srlm.store import read_json, write_text
 
 POLL_SECONDS = 0.2
 OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "No available memory")  # how torch and the engine call it
-ABOVE = "See root cause above"  # what vLLM says where its engine could not start
-CAUSE = re.compile(r"(?:^|\] )((?:\w+\.)*\w*Error: .+)")  # an exception's last line, perhaps behind a logger's prefix
+NOT_STARTED = "Engine core initialization failed"  # vLLM's words, which only say to look above
+# An error that the engine or one of its workers logged, but for those that only miss another process.
+CAUSE = re.compile(r"^\((?:EngineCore|\w*Worker)\S* pid=\d+\) ERROR .*\] (?!BrokenPipe|EOF|Connect)([\w.]+Error: .+)")
+LONGEST_TEMPORARY = 56  # characters: a socket's path (at most 107) is this folder, ours in it, and 37 more
 KILLED = "Signal 9 (SIGKILL) received by PID"  # how torchrun says that one of its processes was killed
 GRACE_SECONDS = 5.0  # between asking a child to end and killing it
 # Read by the C library before the child's first line. Memory that training gives back and takes again at each step
@@ -107,8 +109,13 @@ def run_command(
     inherits the `lock`'s file descriptor, so that a run stays locked while the child lives. Its temporary files, and
     those of all that it starts, lie in a folder that goes with it.
     """
-    result.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="srlm-") as scratch, log.open("ab") as output:
+    for old in _results(result):
+        old.unlink()
+    short = None if len(tempfile.gettempdir()) <= LONGEST_TEMPORARY else "/tmp"
+    with (
+        tempfile.TemporaryDirectory(prefix="srlm-", dir=short, ignore_cleanup_errors=True) as scratch,
+        log.open("ab") as output,
+    ):
         began = output.tell()
         child = subprocess.Popen(
             command,
@@ -148,25 +155,35 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
             child.wait(GRACE_SECONDS)
 
 
+def _results(result: Path) -> list[Path]:
+    """The result files that are there, of one process or of several, in the order in which they were written."""
+    found = [path for path in (result, *result.parent.glob(f"{result.stem}.*.json")) if path.exists()]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 def _outcome(code: int, result: Path, log: Path, began: int, lighter: str) -> dict[str, Any]:
-    """What the result file says counts, whatever the exit code: under torchrun the code is torchrun's own."""
-    found: dict[str, Any] = read_json(result) if result.exists() else {}
-    if found.get("ok"):
-        return dict(found["info"])
-    way, said = f": {lighter}" if lighter else "", [line for line in _since(log, began).splitlines() if line.strip()]
-    if failed := found.get("failed"):
-        if ABOVE in failed:  # an engine in a process of its own leaves it there why it did not start
-            failed = next(
-                (why[1] for line in reversed(said) if ABOVE not in line and (why := CAUSE.search(line))), failed
-            )
-        advice = way if any(word in failed for word in OUT_OF_MEMORY) else ""
-        raise StageError(f"the child process failed: {failed}{advice} (see {log})")
-    if found:
-        raise UserError(found["problem"], found["fix"])
+    """What the result files say counts, whatever the exit code: under torchrun the code is torchrun's own."""
+    found: list[dict[str, Any]] = [read_json(path) for path in _results(result)]
+    for done in found:
+        if done.get("ok"):
+            return dict(done["info"])
+    for wrong in found:
+        if "problem" in wrong:
+            raise UserError(wrong["problem"], wrong["fix"])
     if code == DISK_FULL:
         raise UserError(**NO_ROOM)
+    said = [line for line in _since(log, began).splitlines() if line.strip()]
+    failed = next((wrong["failed"] for wrong in found), None)
+    if failed and NOT_STARTED in failed:  # an engine in a process of its own leaves in the log why
+        failed = next((why[1] for line in reversed(said) if (why := CAUSE.search(line))), None)
+        code = code if failed else -signal.SIGKILL
+    # before what the others failed with: they only miss the one that was killed
     if code == -signal.SIGKILL or any(KILLED in line for line in said):
+        way = f": {lighter}" if lighter else ""
         raise StageError(f"the child process was killed, probably for lack of memory{way} (see {log})")
+    if failed:
+        way = f": {lighter}" if lighter and any(word in failed for word in OUT_OF_MEMORY) else ""
+        raise StageError(f"the child process failed: {failed}{way} (see {log})")
     ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     raise StageError(f"the child process ended with {ended}: {said[-1][:300] if said else 'no output'} (see {log})")
 

@@ -29,6 +29,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "model": config.model.path,
         "recipe": config.recipe,
         "seed": config.run.seed,
+        "judge": config.judge.model or None,  # None: each model judges itself
         "baseline": baseline(run),
         "models": (models := [_summary(run, t) for t in run.begun]),
         "best": best(run, models),

@@ -22,6 +22,8 @@ def print_run(data: dict[str, Any]) -> None:
     """The iterations side by side: one column per model, one line per figure."""
     models = data["models"]
     line(f"{data['run']}: {data['model']}, recipe {data['recipe']}, seed {data['seed']}")
+    if data["judge"]:
+        line(f"Judged by {data['judge']} at a server: figures of the judge are its own, not the models'")
     if data["baseline"]:
         _print_baseline(data["baseline"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -23,7 +23,6 @@ from srlm.run.stages import Stage, model_number
 from srlm.settings import FORMAT, Config
 from srlm.store import digest, file_digest, read_json, write_json
 
-SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")  # a run that builds its EFT has "ranked" for "eft"
 MADE_AT_ONCE = ("pairs", "eft")  # parts without rows of their own to go on with: unfinished, they may change freely
 State = Literal["done", "partial", "owed", "stale"]
 Status = Literal["running", "done", "failed", "interrupted"]

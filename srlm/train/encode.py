@@ -11,7 +11,6 @@ writes the prompt otherwise once the reply is there).
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from jinja2 import TemplateError
 from pydantic import BaseModel
 
 from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
@@ -47,6 +46,8 @@ class Encoder:
 
     def _checked(self, row: Row, encode: Callable[["Encoder", Row], Encoded | str]) -> Encoded | None:
         """The encoded row; or None, with the reason counted."""
+        from jinja2 import TemplateError  # only the child needs it
+
         try:
             found = encode(self, row)
         except TemplateError:
@@ -68,6 +69,8 @@ class Encoder:
         """
         before, whole = self._text(prompt, add_generation_prompt=True), self._text(prompt + reply)
         if not whole.startswith(before):
+            from jinja2 import TemplateError
+
             raise TemplateError("the generation prompt is not how the full chat begins")
         head, ids = self._ids(before), self._ids(whole)
         start = next((i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids)))

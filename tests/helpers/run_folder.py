@@ -9,9 +9,10 @@ from srlm.loop.stages import stages
 from srlm.measure.figures import write_figures
 from srlm.packaged import PROMPTS
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
-from srlm.run.folder import SEED_FILES, Run, RunRecord
+from srlm.run.folder import Run, RunRecord
 from srlm.store import write_json, write_rows, write_text
 
+SEED_FILES = ("ift", "eft", "held_out_eft", "eval_prompts")
 HOSTILE = "\x1b[31m[bold]red[/bold]\x1b[0m \u202etxt\x07"  # what a model may write: escapes, markup, bidi, bell
 
 

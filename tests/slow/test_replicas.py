@@ -11,7 +11,7 @@ import pytest
 from srlm.engine import Sampling
 from srlm.engine.replicas import Replicas, replicas
 from srlm.engine.vllm import VllmEngine
-from srlm.errors import UserError
+from srlm.errors import StageError, UserError
 from srlm.packaged import DEMO
 
 MODEL = str(DEMO / "base")
@@ -42,7 +42,7 @@ def test_two_engines_answer_as_one_and_a_dead_one_is_noticed() -> None:
         first = engine._workers[0]._process
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
-        with pytest.raises((RuntimeError, OSError)):
+        with pytest.raises((StageError, OSError)):
             asyncio.run(answers(engine))
         second = engine._workers[1]._process
     assert not second.is_alive()

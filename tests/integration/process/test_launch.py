@@ -91,7 +91,9 @@ def test_memory_that_does_not_suffice_is_told_with_what_takes_less(tmp_path: Pat
     body += "run_job(work, here / 'result.json')"
     with pytest.raises(StageError, match=r"OutOfMemoryError: CUDA out of memory. Tried .* 2 GiB: take less \(see"):
         run(tmp_path, body, lighter="take less")
-    torchrun = "print('  traceback : Signal 9 (SIGKILL) received by PID 77'); print('====='); sys.exit(1)"
+    # the other process is the one that says why it failed: it misses the one that was killed
+    torchrun = "(here / 'result.1.json').write_text(json.dumps({'ok': False, 'failed': 'Connection closed by peer'}));"
+    torchrun += "print('  traceback : Signal 9 (SIGKILL) received by PID 77'); print('====='); sys.exit(1)"
     with pytest.raises(StageError, match="was killed, probably for lack of memory: take less"):
         run(tmp_path, torchrun, lighter="take less")
 
@@ -102,12 +104,46 @@ def test_why_an_engine_did_not_start_is_found_in_the_log(tmp_path: Path) -> None
     body += (
         "print('(EngineCore pid=1) ERROR 11-25 20:07:31 [core.py:9] ValueError: No available memory for the cache')\n"
     )
+    body += "print('(Worker pid=2) ERROR 11-25 20:07:32 [w.py:9] BrokenPipeError: [Errno 32] Broken pipe')\n"
     body += "print('resource_tracker: There appear to be 1 leaked objects')\n"
     body += "def work(): raise RuntimeError('Engine core initialization failed. See root cause above. Failed: {}')\n"
     body += "run_job(work, here / 'result.json')"
     (tmp_path / "log").write_text("ValueError: of an earlier child\n")
     with pytest.raises(StageError, match=r"failed: ValueError: No available memory for the cache: take less \(see"):
         run(tmp_path, body, lighter="take less")
+
+
+def test_an_engine_that_was_killed_while_it_loaded_says_so(tmp_path: Path) -> None:
+    body = "from srlm.process.child import run_job\n"
+    body += "def work(): raise RuntimeError('Engine core initialization failed. See root cause above. Failed: {}')\n"
+    body += "run_job(work, here / 'result.json')"
+    with pytest.raises(StageError, match="was killed, probably for lack of memory: take less"):
+        run(tmp_path, body, lighter="take less")
+
+
+def test_several_processes_fail_at_once_and_each_is_heard_whole(tmp_path: Path) -> None:
+    """Each has a result file of its own; the user's error counts before what the others miss."""
+    (tmp_path / "ranks.py").write_text(
+        "import sys\nfrom srlm.errors import UserError\nfrom srlm.process.child import main\n"
+        "from srlm.process.job import Job\nimport os\n"
+        "def work(job):\n"
+        "    if os.environ['RANK'] == '1':\n        raise UserError('rows are wrong', 'mend them')\n"
+        "    raise RuntimeError('the other one is gone ' * 20)\n"
+        "if __name__ == '__main__':\n    sys.exit(main(Job, work))\n"
+    )
+    with (tmp_path / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(UserError, match="rows are wrong: mend them"):
+            run_child("ranks", Job(), tmp_path / "a.log", [], lock.fileno(), processes=2)
+
+
+def test_temporary_files_that_somebody_still_writes_do_no_harm(tmp_path: Path) -> None:
+    body = "import subprocess, tempfile\n"
+    touch = "for n in range(400): pathlib.Path(sys.argv[1], str(n)).touch(); time.sleep(.01)"
+    body += f"loop = 'import sys, time, pathlib\\n{touch}'\n"
+    body += "subprocess.Popen([sys.executable, '-c', loop, tempfile.gettempdir()], start_new_session=True)\n"
+    body += "time.sleep(0.3)\n" + result({"ok": True, "info": {"rows": 3}})
+    assert run(tmp_path, body)["rows"] == 3
 
 
 def test_temporary_files_go_with_the_child(tmp_path: Path) -> None:
