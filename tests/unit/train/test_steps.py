@@ -23,7 +23,7 @@ def test_each_step_has_a_table_of_settings_by_its_name() -> None:
 def test_sft_makes_m1_and_dpo_what_follows() -> None:
     assert [step_of(t) for t in (1, 2, 5)] == [SFT, DPO, DPO]
     assert step_of(1).lineage(1) == "SFT of M0 on instruction and judging examples (IFT, EFT)"
-    assert step_of(3).lineage(3) == "DPO of M2 on the pairs that M2 made and judged"
+    assert step_of(3).lineage(3) == "DPO of M2 on preference pairs of the answers of M2"
 
 
 def test_what_is_done_between_a_models_rollout_and_the_next_training(tmp_path: Path) -> None:
