@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from srlm.engine import Sample, Sampling, may_go_on
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import StageError, UserError
-from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
+from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids
+from srlm.model.tokenizer import load_tokenizer
 from srlm.records import Messages
 
 CPU_KV_CACHE_BYTES = 2 * 2**30
@@ -38,6 +39,9 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
         "disable_log_stats": True,
         "trust_remote_code": False,
         "load_format": "safetensors",
+        # of repositories that hold Mistral's own format, too, the files that srlm trains: transformers'
+        "config_format": "hf",
+        "tokenizer_mode": "hf",
     }
     if current_platform.is_cpu():
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -73,11 +77,9 @@ class VllmEngine:
 
     def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
         arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
-        from transformers import AutoTokenizer
         from vllm import EngineArgs, envs
 
-        self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        ensure_chat_template(self._tokenizer)
+        self._tokenizer = load_tokenizer(model, revision)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
         self.controls = control_strings(self._tokenizer)
         self._max_length = max_length
