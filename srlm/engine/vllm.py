@@ -12,9 +12,11 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+from jinja2 import TemplateError
 from pydantic import ValidationError
 
 from srlm.engine import Sample, Sampling, may_go_on
+from srlm.engine.thoughts import TAGS, said
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import StageError, UserError
 from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids
@@ -101,9 +103,12 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        prompt: Any = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False, **CHAT_OPTIONS
-        )
+        try:
+            prompt: Any = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=False, **CHAT_OPTIONS
+            )
+        except TemplateError:  # as a rule there is a turn of the system's, which some templates do not know
+            return [Sample("", 0, "refused")] * sampling.n
         if len(prompt) + sampling.max_tokens > self._max_length:
             return [Sample("", 0, "overlong")] * sampling.n
         parameters = SamplingParams(
@@ -116,7 +121,14 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         output = await self.core.request(prompt, parameters)
-        return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
+        return [self._sample(output) for output in output.outputs]
+
+    def _sample(self, output: Any) -> Sample:
+        """One of vLLM's outputs. Its text lacks special tokens: where tags of thoughts are some, it is made anew."""
+        text, hidden = output.text, self._hidden
+        if hidden:
+            text = self._tokenizer.decode([token for token in output.token_ids if token not in hidden])
+        return said(text, len(output.token_ids), output.finish_reason or "stop")
 
     async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
         """See `Engine.choices`. One request of one token for each inner node of the choices' token tree.
@@ -133,6 +145,13 @@ class VllmEngine:
             return None
         start = common_start([bare, *paths])
         return await log_probabilities(paths, start, may_go_on(choices), self._digits, self._next_tokens)
+
+    @cached_property
+    def _hidden(self) -> set[int]:
+        """Where tags of thoughts are special tokens: the others and the ends, which no text shows. Else empty."""
+        special = {token: str(t) for token, t in self._tokenizer.added_tokens_decoder.items() if t.special}
+        tags = {token for token in special if special[token] in TAGS}
+        return ({*special, *self._stop_ids} - tags) if tags else set()
 
     @cached_property
     def _digits(self) -> list[int]:
