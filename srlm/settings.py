@@ -71,7 +71,7 @@ class ModelSettings(Settings):
     """The base model M0."""
 
     path: str = Field(description="Folder or Hugging Face id of the base model M0.")
-    revision: str | None = Field(None, description="Revision of a Hugging Face id.")
+    revision: str | None = Field(None, description="Revision of a Hugging Face id; its commit is pinned at init.")
     max_length: int = Field(
         2048, ge=16, description="Context in tokens, for generation and training; at most what the model has."
     )
