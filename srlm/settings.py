@@ -73,7 +73,9 @@ class ModelSettings(Settings):
     """The base model M0."""
 
     path: str = Field(description="Folder or Hugging Face id of the base model M0.")
-    revision: str | None = Field(None, description="Revision (branch, tag or commit) of a Hugging Face id.")
+    revision: str | None = Field(
+        None, description="Revision (branch, tag or commit) of a Hugging Face id; its commit is pinned at init."
+    )
     max_length: int = Field(
         2048,
         ge=16,

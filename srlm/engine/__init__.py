@@ -19,9 +19,16 @@ class Sampling:
     max_tokens: int
 
 
+NEVER_BEGUN = ("overlong", "refused")
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One generated text, its length in tokens, and why it ended: stop, length, or overlong (never begun)."""
+    """One generated text without thoughts in front, its length in tokens with them, and why it ended.
+
+    It ended by itself ("stop") or at `max_tokens` ("length"), or in the midst of its thoughts ("unfinished"); or it was
+    never begun, since the prompt does not fit ("overlong") or the chat template does not take it ("refused").
+    """
 
     text: str
     tokens: int
@@ -29,7 +36,7 @@ class Sample:
 
 
 class Engine(Protocol):
-    """A loaded model. A prompt that does not fit the context comes back as samples with finish "overlong"."""
+    """A loaded model. A prompt that it cannot be asked comes back as samples that were never begun."""
 
     @property
     def controls(self) -> Collection[str]:

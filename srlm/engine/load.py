@@ -58,11 +58,11 @@ class Endpoint(Record):
 EngineSpec = LocalModel | Endpoint
 
 
-def local_model(config: Config, model: str) -> LocalModel:
-    """How a run loads a model: one of its own, or another in the same way."""
+def local_model(config: Config, model: str, revision: str | None) -> LocalModel:
+    """How a run loads a model: one of its own, or another in the same way. For `revision` see `Run.revision`."""
     return LocalModel(
         model=model,
-        revision=config.model.revision if model == config.model.path else None,
+        revision=revision,
         max_length=config.model.max_length,
         arguments=config.engine.args,
         replicas=config.engine.replicas,

@@ -11,6 +11,7 @@ from typing import Any, Self
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError, Timeout
 
 from srlm.engine import Sample, Sampling, may_go_on
+from srlm.engine.thoughts import said
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import UserError
 from srlm.model.chat import COMMON_CONTROLS
@@ -71,11 +72,7 @@ class ServerEngine:
             raise UserError(f"{self.url}: the server's reply has no choices", "is it an OpenAI-compatible chat server?")
         tokens = (found.get("usage") or {}).get("completion_tokens", 0) // len(choices)
         return [
-            Sample(
-                ((choice.get("message") or {}).get("content") or "").strip(),
-                tokens,
-                choice.get("finish_reason") or "stop",
-            )
+            said((choice.get("message") or {}).get("content") or "", tokens, choice.get("finish_reason") or "stop")
             for choice in choices
         ]
 

@@ -12,12 +12,15 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+from jinja2 import TemplateError
 from pydantic import ValidationError
 
 from srlm.engine import DIED, Sample, Sampling, may_go_on
+from srlm.engine.thoughts import TAGS, said
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import StageError, UserError
-from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids, ensure_chat_template
+from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids
+from srlm.model.tokenizer import load_tokenizer
 from srlm.records import Messages
 
 CPU_KV_CACHE_BYTES = 2 * 2**30
@@ -38,6 +41,9 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
         "disable_log_stats": True,
         "trust_remote_code": False,
         "load_format": "safetensors",
+        # of repositories that hold Mistral's own format, too, the files that srlm trains: transformers'
+        "config_format": "hf",
+        "tokenizer_mode": "hf",
     }
     if current_platform.is_cpu():
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -75,11 +81,9 @@ class VllmEngine:
 
     def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
         arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
-        from transformers import AutoTokenizer
         from vllm import EngineArgs, envs
 
-        self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        ensure_chat_template(self._tokenizer)
+        self._tokenizer = load_tokenizer(model, revision)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
         self.controls = control_strings(self._tokenizer)
         self._max_length = max_length
@@ -101,9 +105,12 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        prompt: Any = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False, **CHAT_OPTIONS
-        )
+        try:
+            prompt: Any = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=False, **CHAT_OPTIONS
+            )
+        except TemplateError:  # as a rule there is a turn of the system's, which some templates do not know
+            return [Sample("", 0, "refused")] * sampling.n
         if len(prompt) + sampling.max_tokens > self._max_length:
             return [Sample("", 0, "overlong")] * sampling.n
         parameters = SamplingParams(
@@ -116,7 +123,14 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         output = await self.core.request(prompt, parameters)
-        return [Sample(o.text.strip(), len(o.token_ids), o.finish_reason or "stop") for o in output.outputs]
+        return [self._sample(output) for output in output.outputs]
+
+    def _sample(self, output: Any) -> Sample:
+        """One of vLLM's outputs. Its text lacks special tokens: where tags of thoughts are some, it is made anew."""
+        text, hidden = output.text, self._hidden
+        if hidden:
+            text = self._tokenizer.decode([token for token in output.token_ids if token not in hidden])
+        return said(text, len(output.token_ids), output.finish_reason or "stop")
 
     async def choices(self, messages: Messages, prefix: str, choices: list[str]) -> list[float] | None:
         """See `Engine.choices`. One request of one token for each inner node of the choices' token tree.
@@ -133,6 +147,13 @@ class VllmEngine:
             return None
         start = common_start([bare, *paths])
         return await log_probabilities(paths, start, may_go_on(choices), self._digits, self._next_tokens)
+
+    @cached_property
+    def _hidden(self) -> set[int]:
+        """Where tags of thoughts are special tokens: the others and the ends, which no text shows. Else empty."""
+        special = {token: str(t) for token, t in self._tokenizer.added_tokens_decoder.items() if t.special}
+        tags = {token for token in special if special[token] in TAGS}
+        return ({*special, *self._stop_ids} - tags) if tags else set()
 
     @cached_property
     def _digits(self) -> list[int]:

@@ -70,15 +70,18 @@ def watches(place: Place, parts: Iterable[str]) -> list[Watch]:
     return [Watch(part.label.format(t=place.t), part.rows(place), part.count(place)) for part in found]
 
 
-def engines_of(config: Config, model: str, parts: Iterable[str]) -> tuple[EngineSpec, EngineSpec | None]:
+def engines_of(
+    config: Config, model: str, revision: str | None, parts: Iterable[str]
+) -> tuple[EngineSpec, EngineSpec | None]:
     """Who writes the parts and who judges in them (None: the same engine), with `model` as the one that writes.
 
+    For `revision` see `Run.revision`.
     Where the judge is a server's, a model that would only judge is not loaded.
     """
     instructions = config.instructions
     if [*parts] == ["instructions"] and instructions.endpoint:
         return Endpoint(url=instructions.endpoint, model=model), None
-    writer = local_model(config, model)
+    writer = local_model(config, model, revision)
     if not config.judge.endpoint:
         return writer, None
     judge = Endpoint(url=config.judge.endpoint, model=config.judge.model)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from srlm.engine import Engine, Sampling
+from srlm.engine import NEVER_BEGUN, Engine, Sampling
 from srlm.judge.judge import Judge
 from srlm.records import Candidate, Messages, Rollout
 from srlm.settings import RolloutSettings
@@ -30,8 +30,8 @@ async def answer(
     """`n` candidates to `messages`, not yet judged."""
     sampling = Sampling(n, settings.temperature, settings.top_p, settings.max_tokens)
     samples = await engine.sample(messages, sampling, seed_of(seed, row_id, "candidates"))
-    if samples[0].finish == "overlong":
-        return Rollout(id=row_id, messages=messages, dropped="overlong")
+    if samples[0].finish in NEVER_BEGUN:
+        return Rollout(id=row_id, messages=messages, dropped=samples[0].finish)
     candidates = [Candidate(text=sample.text, finish=sample.finish, tokens=sample.tokens) for sample in samples]
     return Rollout(id=row_id, messages=messages, candidates=candidates)
 

@@ -135,8 +135,11 @@ def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
             raise UserError("--endpoint: not a URL, or one with a user name in it", "e.g. http://127.0.0.1:8000/v1")
         url, name = options.endpoint, str(options.model)
         return Endpoint(url=url, model=name, concurrency=options.concurrency, timeout=options.timeout)
-    spec = local_model(config, str(options.model) if run is None else _model_of(run, options.iteration))
-    if run is None and "max_length" not in config.model.model_fields_set:
+    if run is not None:
+        model = _model_of(run, options.iteration)
+        return local_model(config, model, run.revision(model))
+    spec = local_model(config, str(options.model), config.model.revision)
+    if "max_length" not in config.model.model_fields_set:
         return spec.model_copy(update={"max_length": None})
     return spec
 

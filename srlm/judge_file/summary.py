@@ -12,7 +12,12 @@ from srlm.judge_file.people import People
 from srlm.seed.files import RawRow
 from srlm.settings import JudgeSettings
 
-WHY = {"stop": "no score in the reply", "length": "cut off by judge.max_tokens", "overlong": "prompt too long"}
+WHY = {
+    "stop": "no score in the reply",
+    "length": "cut off by judge.max_tokens",
+    "overlong": "prompt too long",
+    "unfinished": "ended in the midst of its thoughts",
+}
 AGREEMENT = (
     ("pairwise accuracy", "pairwise_accuracy"),
     ("pairs that the judge ties", "tied_pairs"),

@@ -69,7 +69,9 @@ def card(run: Run, t: int, figures: dict[str, Any]) -> str:
     tags = ["self-rewarding", step_of(2).name, "srlm"]  # M1, too, is found by what follows it
     head = ModelCardData(base_model=name, library_name="transformers", tags=tags)
     judge = run.config.judge.model or "each model judged its own answers"
-    steps = [f"- M0: `{name}`", *(f"- M{k}: {step_of(k).lineage(k)}" for k in range(1, t + 1))]
+    commit = None if base.is_dir() else run.revision(run.config.model.path)
+    lineage = f"- M0: `{name}`" + (f" at `{commit}`" if commit else "")
+    steps = [lineage, *(f"- M{k}: {step_of(k).lineage(k)}" for k in range(1, t + 1))]
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {run.root.name}, M{t}\n\nA self-rewarding language model (arXiv:2401.10020), made with srlm.",

@@ -34,7 +34,7 @@ class Phases:
         job = TrainJob(
             algorithm=step.name,
             model=run.model(start),
-            revision=None if start else run.config.model.revision,
+            revision=run.revision(run.model(start)),
             rows=step.rows(run, name),
             out=paths.weights,
             checkpoints=paths.checkpoints,
@@ -59,7 +59,7 @@ class Phases:
     def generate_child(self, t: int, model: str, parts: list[str]) -> dict[str, Any]:
         """Have `model` (a folder, a hub id, or a name at instructions.endpoint) write the parts of iteration t."""
         run, name = self.run, f"{BASELINE if 'judge' in parts else f'M{t}'}-{'-'.join(parts)}"
-        writer, judge = engines_of(run.config, model, parts)
+        writer, judge = engines_of(run.config, model, run.revision(model), parts)
         job = GenerateJob(run=run.root, t=t, parts=parts, engine=writer, judge=judge)
         return run_child("srlm.generate", job, run.log(name), watches(Place(run, t), parts), self.lock)
 

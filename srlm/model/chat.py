@@ -34,21 +34,26 @@ DEFAULT_CHAT_TEMPLATE = (
 )
 
 
-def ensure_chat_template(tokenizer: Any) -> bool:
+def ensure_chat_template(tokenizer: Any, begin: bool = False) -> bool:
     """Give a Hugging Face tokenizer without a chat template the default one; True when that was needed.
 
-    A tokenizer that begins every text with its `bos` token keeps doing so. Raises UserError for one that has neither a
-    chat template nor an end token: nothing would tell the model where to stop.
+    The default one writes the `bos` token where the tokenizer begins every text with it, or where `begin` asks for it.
+    It stands there once: what a template has written is tokenized without special tokens. Raises UserError for a
+    tokenizer with neither a chat template nor an end token: nothing would tell the model where to stop.
     """
     if tokenizer.chat_template:
         return False
     if tokenizer.eos_token is None:
         problem = f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an end token"
         raise UserError(problem, "give it a chat template or an eos_token")
-    ids = tokenizer("a")["input_ids"]
-    begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
-    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + DEFAULT_CHAT_TEMPLATE
+    begin = begin or begins_texts(tokenizer)
+    tokenizer.chat_template = ("{{ bos_token }}" if begin else "") + DEFAULT_CHAT_TEMPLATE
     return True
+
+
+def begins_texts(tokenizer: Any) -> bool:
+    """Whether the tokenizer itself puts its `bos` token before a plain text."""
+    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def control_strings(tokenizer: Any) -> frozenset[str]:
@@ -71,7 +76,8 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
     """Ids of the tokens that end the assistant's turn: first what the chat template puts after a reply, then `eos`.
 
     For ChatML-like templates the two differ. Raises UserError where there is neither, or no chat template, or where a
-    reply is generated behind another text than it is trained behind.
+    reply is generated behind another text than it is trained behind: what stood between the two would be learnt as a
+    part of every reply, and be part of the answers from then on.
     """
     ensure_chat_template(tokenizer)
     reply = "endofturnprobe"
@@ -81,6 +87,12 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
     if not before.startswith(head):
         problem = f"{tokenizer.name_or_path}: the chat template's generation prompt is not the start of the full chat"
         raise UserError(problem, "use a chat template that puts nothing (such as thoughts) before a reply")
+    if between := before[len(head) :].strip():
+        problem = (
+            f"{tokenizer.name_or_path}: the chat template puts {between} between generation prompt and reply"
+        )
+        fix = "use a model whose replies begin right after that prompt, or give the tokenizer such a chat template"
+        raise UserError(problem, fix)
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     tail = tokenizer(after, add_special_tokens=False)["input_ids"]
     found = [token for token in tail if token in control][:1]

@@ -10,10 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from srlm.errors import UserError
-from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
+from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
+from srlm.model.hub import files_of
+from srlm.model.tokenizer import has_default_template, load_tokenizer, notes_on
 from srlm.records import Messages
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+# Beginning of a model type -> what people take instead of a model that also sees or hears.
+TEXT_ONLY = {
+    "gemma": "Gemma 3 in its sizes 270m and 1b",
+    "qwen": "Qwen3",
+    "mistral": "Mistral 7B or Mistral Small of January 2025",
+    "llama": "Llama 3.1, or Llama 3.2 in its sizes 1B and 3B",
+    "mllama": "Llama 3.1, or Llama 3.2 in its sizes 1B and 3B",
+    "phi": "Phi-4 or Phi-4-mini",
+}
+
+
+class TemplateRefusalError(UserError):
+    """The model's chat template refuses a conversation; `reason` is what the template says."""
+
+    def __init__(self, problem: str, fix: str, reason: str) -> None:
+        super().__init__(problem, fix)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -23,12 +42,21 @@ class CheckedModel:
     path: str
     context: int | None
     tokenizer: Any
-    default_template: bool  # it had no chat template of its own
+
+    @property
+    def default_template(self) -> bool:
+        """Whether it has no chat template of its own."""
+        return has_default_template(self.tokenizer)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of it, in words."""
+        return notes_on(self.tokenizer)
 
     def tokens(self, messages: Messages, reply: str | None) -> int:
         """Length in tokens of the chat, with `reply` as its last turn, else with the reply's head alone.
 
-        Raises UserError where the model's chat template refuses such a conversation.
+        Raises TemplateRefusalError where the model's chat template refuses such a conversation.
         """
         turns = messages if reply is None else [*messages, {"role": "assistant", "content": reply}]
         try:
@@ -36,33 +64,39 @@ class CheckedModel:
                 turns, add_generation_prompt=reply is None, return_dict=False, **CHAT_OPTIONS
             )
         except Exception as error:  # templates raise what they like, e.g. "system role not supported"
-            roles = ", ".join(turn["role"] for turn in turns)
-            problem = f"{self.path}: its chat template refuses a conversation of {roles} ({_first_line(error)})"
-            raise UserError(problem, "change those seed rows or the chat template") from error
+            roles, reason = ", ".join(turn["role"] for turn in turns), _first_line(error)
+            problem = f"{self.path}: its chat template refuses a conversation of {roles} ({reason})"
+            raise TemplateRefusalError(problem, "change those seed rows or the chat template", reason) from error
         return len(ids)
 
 
+def check_base(model: str, revision: str | None = None) -> CheckedModel:
+    """Check M0, which is to be trained: as `check_model`, and UserError for what can write but not be trained."""
+    config = _config(model, revision)
+    if _sees_or_hears(config):
+        raise _not_text_only(model, config)
+    checked = check_model(model, revision)
+    if quantised := getattr(config, "quantization_config", None):
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "unknown"
+        problem = f"{model}: its weights are quantised ({method}), and such weights cannot be trained"
+        raise UserError(problem, "take the model that it was made from, in bfloat16, float16 or float32")
+    return checked
+
+
 def check_model(model: str, revision: str | None = None) -> CheckedModel:
-    """Check M0: a folder, or the id of a model on the Hugging Face hub or in its cache.
+    """Check a model that is to write: a folder, or the id of a model on the Hugging Face hub or in its cache.
 
     Raises UserError for no model, no causal LM, weights that are no safetensors, or a tokenizer that is missing.
     """
-    folder = Path(model)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise UserError(
-            f"{model}: no config.json", "name the folder of a complete model (merge an adapter into its base first)"
-        )
-    config = _config(model, revision)
+    config, folder = _config(model, revision), Path(model)
     _check_architecture(model, config)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else files_of(model, revision)
+    _check_names(model, names)
     if folder.is_dir():
-        _check_weights(model, {path.name for path in folder.iterdir()})
         _check_files(folder)
-    else:
-        _check_weights(model, _hub_files(model, revision))
     tokenizer = _tokenizer(model, revision)
-    default_template = ensure_chat_template(tokenizer)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    checked = CheckedModel(model, context, tokenizer, default_template)
+    checked = CheckedModel(model, context, tokenizer)
     checked.tokens([{"role": "user", "content": "a"}], "b")  # raises where the chat template is broken
     end_of_turn_ids(tokenizer)  # raises where nothing can end a turn
     return checked
@@ -71,6 +105,9 @@ def check_model(model: str, revision: str | None = None) -> CheckedModel:
 def _config(model: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
+    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+        fix = "name the folder of a whole model (an adapter must be merged first)"
+        raise UserError(f"{model}: no config.json", fix)
     for library in ("transformers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)  # the one line that srlm says is enough
     try:
@@ -91,12 +128,32 @@ def _check_architecture(model: str, config: Any) -> None:
     made_for = config.architectures or []
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (made_for and not known & set(made_for)):
+        if _sees_or_hears(config):
+            raise _not_text_only(model, config)
         problem = f"{model}: not a causal language model ({config.model_type}: {', '.join(made_for) or 'unknown'})"
         raise UserError(problem, "use a model whose architecture ends in ForCausalLM")
 
 
-def _check_weights(model: str, names: set[str]) -> None:
-    if any(name.endswith(".safetensors") for name in names):
+def _sees_or_hears(config: Any) -> bool:
+    """Whether the model has parts for something else than text, as its config tells."""
+    parts = (getattr(config, f"{part}_config", None) for part in ("vision", "audio"))
+    return config.get_text_config() is not config or any(part is not None for part in parts)
+
+
+def _not_text_only(model: str, config: Any) -> UserError:
+    made_for = ", ".join(config.architectures or [config.model_type])
+    near = next((name for start, name in TEXT_ONLY.items() if config.model_type.startswith(start)), "")
+    problem = f"{model}: not a text-only model ({made_for}); what srlm saves after training would lack its other parts"
+    return UserError(problem, f"take a text-only one{f', such as {near}' if near else ''}")
+
+
+def _check_names(model: str, names: set[str]) -> None:
+    """There are weights and a tokenizer among the files, in the form that transformers writes."""
+    if "tekken.json" in names and not any(name.startswith(("tokenizer.json", "tokenizer.model")) for name in names):
+        problem = f"{model}: its tokenizer is there in Mistral's own format only (tekken.json)"
+        convert = 'convert_tekken_tokenizer("tekken.json").save_pretrained(".") of transformers.integrations.mistral'
+        raise UserError(problem, f"take a repository that holds tokenizer.json, too, or write one: {convert}")
+    if any(name.endswith(".safetensors") and not name.startswith("consolidated") for name in names):
         return
     pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
@@ -124,23 +181,11 @@ def _check_files(folder: Path) -> None:
             raise UserError(f"{file}: broken or missing weights ({_first_line(error)})", "download it again") from None
 
 
-def _hub_files(model: str, revision: str | None) -> set[str]:
-    """Names of the model's files on the hub, or in the local cache where the hub cannot be reached."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    try:
-        return set(HfApi().list_repo_files(model, revision=revision))
-    except Exception:  # offline in one of many ways
-        return {
-            path.name for path in Path(snapshot_download(model, revision=revision, local_files_only=True)).iterdir()
-        }
-
-
 def _tokenizer(model: str, revision: str | None) -> Any:
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+        tokenizer = load_tokenizer(model, revision)
+    except UserError:
+        raise
     except Exception as error:  # as with the config
         problem = f"{model}: no usable tokenizer ({_first_line(error)})"
         raise UserError(problem, "add the model's tokenizer files (tokenizer.json, tokenizer_config.json)") from error

@@ -53,11 +53,17 @@ class RunRecord(BaseModel):
     created: str
     versions: dict[str, str]
     arguments: dict[str, Any]  # of `srlm init`
+    commits: dict[str, str] = {}  # hub's model, as `hub_name` writes it -> the commit that it stood for at init
     seed_digests: dict[str, str]  # seed file -> digest as split at init
     settings: Dotted  # all settings as last accepted
     changes: list[dict[str, Any]] = []  # accepted changes of settings, by their names of that time
     accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with (loop/accept.py)
     stages: dict[str, StageRecord] = {}
+
+
+def hub_name(model: str, revision: str | None) -> str:
+    """A hub's id with the revision that the user asked for, if any: ID@REVISION."""
+    return f"{model}@{revision}" if revision else model
 
 
 class Run:
@@ -97,6 +103,14 @@ class Run:
     def model(self, t: int) -> str:
         """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights."""
         return str(self.at(t).weights) if t else self.config.model.path
+
+    def revision(self, model: str) -> str | None:
+        """What is loaded of a hub's model: the commit that it stood for at init, so that it is one model all along.
+
+        Where none was noted then: the revision as set. None for a local folder.
+        """
+        asked = self.config.model.revision if model == self.config.model.path else None
+        return self.record.commits.get(hub_name(model, asked), asked)
 
     def seed(self, name: str) -> Path:
         """One of the seed files: ift, eft (or ranked), held_out_eft, eval_prompts."""

@@ -17,7 +17,7 @@ from srlm.judge.parse import Scale
 from srlm.judge.prompts import Templates
 from srlm.packaged import DEMO, PROMPTS
 from srlm.records import LeftOut
-from srlm.run.folder import Run, RunRecord, now
+from srlm.run.folder import Run, RunRecord, hub_name, now
 from srlm.run.paths import RunPaths
 from srlm.seed.fit import Given, check_judge_fits, fitting, prompt_fits
 from srlm.seed.rated import one_by_one
@@ -98,6 +98,7 @@ class InitReport:
     dropped: dict[str, int] = field(default_factory=dict)  # "file: reason" -> rows
     left_out: list[str] = field(default_factory=list)  # of the OASST exports, in words
     warnings: list[str] = field(default_factory=list)
+    commits: dict[str, str] = field(default_factory=dict)  # see `RunRecord`
 
     def lines(self) -> list[str]:
         """The report as text, one thing a line."""
@@ -143,7 +144,7 @@ def init_run(root: Path, given: Sources) -> InitReport:
     templates = _templates(config)
     config = _with_rubric_names(config, templates)
     config, made = _prepare(config, sources, templates, report)
-    _write(root.resolve(), config, templates, made, _record(config, sources, identity))
+    _write(root.resolve(), config, templates, made, _record(config, sources, identity, report.commits))
     return report
 
 
@@ -208,17 +209,16 @@ def _models(models: list[str]) -> str:
 def _prepare(config: Config, sources: Sources, templates: Templates, report: InitReport) -> tuple[Config, Split]:
     """Check model and data against each other and split the data; fills the report."""
     from srlm.grader import load_grader
-    from srlm.model.check import check_model
+    from srlm.model.check import check_base, check_model
 
     load_grader(config.eval.grader)  # a wrong name shall show now, not after the first engine load
     if config.instructions.source == "file":
         read_prompts(Path(config.instructions.path))
     elif config.instructions.source == "model" and not config.instructions.endpoint:
-        check_model(config.instructions.path)
+        check_model(config.instructions.path, _pinned(config.instructions.path, None, report))
     given = _read(sources, templates.rubric.scale)
-    model = check_model(sources.base, config.model.revision)
-    if model.default_template:
-        report.warnings.append("the model has no chat template, so the default one is used and saved with M1")
+    model = check_base(sources.base, _pinned(sources.base, config.model.revision, report))
+    report.warnings += model.notes
     config = _within_context(config, model.context, sources, report)
     check_judge_fits(config, model, templates)
     seeds, dropped = fitting(given, config, model, templates)
@@ -230,6 +230,18 @@ def _prepare(config: Config, sources: Sources, templates: Templates, report: Ini
     report.counts, report.warnings = made.counts, report.warnings + made.warnings
     report.dropped = _counted(made.dropped)
     return config, made
+
+
+def _pinned(model: str, revision: str | None, report: InitReport) -> str | None:
+    """The commit that a hub's id stands for now, noted in the report; the revision as asked where there is none."""
+    from srlm.model.hub import commit_of
+
+    commit = commit_of(model, revision)
+    if commit is None:
+        return revision
+    report.commits[hub_name(model, revision)] = commit
+    report.warnings.append(f"{hub_name(model, revision)} is the hub's commit {commit[:12]}: every stage loads that one")
+    return commit
 
 
 def _read(sources: Sources, scale: Scale) -> Given:
@@ -275,7 +287,7 @@ def _counted(dropped: list[Dropped]) -> dict[str, int]:
     return dict(Counter(f"{row.file}: {row.reason}" for row in dropped))
 
 
-def _record(config: Config, sources: Sources, identity: dict[str, Any]) -> RunRecord:
+def _record(config: Config, sources: Sources, identity: dict[str, Any], commits: dict[str, str]) -> RunRecord:
     given: dict[str, Any] = {option: str(path.resolve()) for option, path in sources.files.items()}
     given |= {"--oasst": list(sources.oasst)} if sources.oasst else {}
     return RunRecord(
@@ -288,6 +300,7 @@ def _record(config: Config, sources: Sources, identity: dict[str, Any]) -> RunRe
             "overrides": list(sources.overrides),
             "identity": identity,
         },
+        commits=commits,
         seed_digests={},  # filled in when the files are written
         settings=flat(config),
     )

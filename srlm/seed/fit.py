@@ -1,4 +1,4 @@
-"""What fits the model's context: rows that do not are dropped and counted, before the split."""
+"""What fits the model: rows beyond its context, or that its chat template refuses, are dropped before the split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,13 +6,14 @@ from typing import Any
 
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
-from srlm.model.check import CheckedModel
+from srlm.model.check import CheckedModel, TemplateRefusalError
 from srlm.records import EFTRow, IFTRow, LeftOut, Messages, PromptRow, RatedRow
 from srlm.seed.read import Dropped, R, Read, drop
 from srlm.seed.split import Seeds
 from srlm.settings import Config
 
 OVERLONG = "does not fit the context"
+REFUSED = "the chat template refuses it"
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Given:
 
 
 def fitting(given: Given, config: Config, model: CheckedModel, templates: Templates) -> tuple[Seeds, list[Dropped]]:
-    """What fits the context of each file, and all that is not used. Raises UserError where nothing of a file fits."""
+    """What fits the model of each file, and all that is not used. Raises UserError where nothing of a file fits."""
     ift = given.ift and fitting_ift(given.ift, config, model)
     eft = given.eft and fitting_eft(given.eft, config, model, templates)
     ranked = given.ranked and fitting_rated(given.ranked, config, model, templates)
@@ -102,12 +103,19 @@ def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool
 def _fitting(read: Read[R], fits: Callable[[R], bool], length: int) -> Read[R]:
     """The rows that fit, the others among the dropped. Raises UserError where none fits."""
     result: Read[R] = Read(dropped=list(read.dropped))
+    refusal: TemplateRefusalError | None = None
     for row in read.rows:
-        if fits(row):
-            result.rows.append(row)
-        else:
-            result.dropped.append(drop(row, OVERLONG))
+        try:
+            if fits(row):
+                result.rows.append(row)
+            else:
+                result.dropped.append(drop(row, OVERLONG))
+        except TemplateRefusalError as error:  # as a rule of the system's turn, which some templates do not know
+            result.dropped.append(drop(row, f"{REFUSED} ({error.reason})"))
+            refusal = error
     if not result.rows:
+        if refusal and not any(row.reason == OVERLONG for row in result.dropped):
+            raise refusal
         file = read.rows[0].id.partition("-")[0]
         problem = f"no row of {file} fits into model.max_length = {length} tokens together with its reply"
         fix = "lower rollout.max_tokens and judge.max_tokens, or use --recipe small or a model with a longer context"

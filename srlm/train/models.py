@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 from trl.trainer.utils import disable_dropout_in_model
 
 from srlm.errors import UserError
-from srlm.model.chat import end_of_turn_ids, ensure_chat_template
+from srlm.model.chat import end_of_turn_ids
+from srlm.model.tokenizer import load_tokenizer as tokenizer_of
 from srlm.settings import LoraSettings
 from srlm.store import write_json
 from srlm.train.checkpoints import flush
@@ -23,13 +24,11 @@ RECORD = "training.json"  # in the model folder: the job's digest and what it re
 def load_tokenizer(job: TrainJob) -> Any:
     """The starting model's tokenizer, with a chat template. Raises UserError where there is none."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(job.model, revision=job.revision)
+        return tokenizer_of(job.model, job.revision)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{job.model}: no tokenizer ({_line(error)})", "add the tokenizer's files to the folder"
         ) from None
-    ensure_chat_template(tokenizer)
-    return tokenizer
 
 
 def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
@@ -80,7 +79,8 @@ def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, inf
     """Write the trained model into the job's temporary folder: merged, in `dtype`, with tokenizer and template.
 
     `config` is the model's config as it was loaded: what the trainer set for itself (no cache, for one) is not part
-    of the model. generation_config.json names the end-of-turn tokens, so that other tools stop there too.
+    of the model. generation_config.json names the end-of-turn tokens, so that other tools stop there too, and keeps
+    those of the starting model: vLLM stops at them as well, and M1 must stop where M0 did.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if job.train.lora.rank:
@@ -88,7 +88,9 @@ def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, inf
     tokenizer = trainer.processing_class
     model.config = copy.deepcopy(config)
     model.to(dtype)
-    model.generation_config.eos_token_id = end_of_turn_ids(tokenizer)
+    before = model.generation_config.eos_token_id
+    stops = before if isinstance(before, list) else [] if before is None else [before]
+    model.generation_config.eos_token_id = list(dict.fromkeys([*end_of_turn_ids(tokenizer), *stops]))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     shutil.rmtree(job.temporary, ignore_errors=True)
     model.save_pretrained(job.temporary)

@@ -22,7 +22,8 @@ from srlm.engine.load import LocalModel
 from srlm.errors import UserError
 from srlm.measure.harness.job import Figure, HarnessJob, Measure, TaskRow
 from srlm.measure.harness.tasks import check_length, load, task_digests, task_manager, task_names
-from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids, ensure_chat_template
+from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
+from srlm.model.tokenizer import load_tokenizer
 from srlm.process.child import main
 from srlm.store import Appender, digest
 
@@ -130,7 +131,7 @@ def load_model(model: LocalModel, seed: int) -> Any:
         reason = str(error).splitlines()[0]
         problem = f"vLLM cannot load {model.model} ({reason})"
         raise UserError(problem, "see [engine.args] in config.toml") from error
-    ensure_chat_template(lm.tokenizer)
+    lm.tokenizer.chat_template = load_tokenizer(model.model, model.revision).chat_template
     return lm
 
 

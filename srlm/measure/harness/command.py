@@ -51,7 +51,8 @@ def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -
     path = run.paths.tasks / f"M{t}.jsonl"
     known = {row.key: row for row in read_rows(path, TaskRow)}
     if owed := {name: key for name, key in keys.items() if key not in known}:
-        measure = Measure(model=local_model(run.config, run.model(t)), keys=owed, rows=path)
+        model = local_model(run.config, run.model(t), run.revision(run.model(t)))
+        measure = Measure(model=model, keys=owed, rows=path)
         job = job.model_copy(update={"measure": measure})
         _child(run, job, Watch(f"M{t}: tasks", path, len(known) + len(owed)), lock)
         known = {row.key: row for row in read_rows(path, TaskRow)}
@@ -61,7 +62,7 @@ def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -
 def row_key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> str:
     """Covers what decides the figures of a task: its content, the weights, how they are loaded, and how it is asked."""
     source = run.config.model
-    weights = weights_digest(run.model(t)) or [source.path, source.revision]
+    weights = weights_digest(run.model(t)) or [source.path, run.revision(source.path)]
     loaded = [source.max_length, run.config.engine.args]
     return digest(content, weights, loaded, harness, job.limit, job.few_shot, job.seed)
 

@@ -63,7 +63,8 @@ def ask(run: Run, model: str, prompts: Path, lock: int) -> Answers:
     place = Place(run, 0, folder)
     part = PARTS["answers"]
     if sum(1 for _ in read_rows(part.rows(place), Rollout)) < part.count(place):
-        job = GenerateJob(run=run.root, t=0, parts=["answers"], engine=local_model(run.config, model), folder=folder)
+        engine = local_model(run.config, model, run.revision(model))
+        job = GenerateJob(run=run.root, t=0, parts=["answers"], engine=engine, folder=folder)
         watch = Watch(f"{model} answers", part.rows(place), part.count(place))
         run_child("srlm.generate", job, run.log("versus-answers"), [watch], lock)
     rows: list[Rollout] = list(read_rows(part.rows(place), Rollout))

@@ -1,5 +1,8 @@
 """The lock of a run folder, held by another process."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,4 +25,30 @@ def test_the_lock_holds_against_another_process_and_goes_with_its_owner(tmp_path
     other.kill()
     other.wait()
     with run.lock():
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK, errno.EINVAL])
+def test_a_file_system_without_locks_is_no_run_in_use(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    run = bare_run(tmp_path / "r")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with run.lock() as file:
+        assert os.fstat(file)
+    said = capsys.readouterr().err
+    assert said.count("has no locks") == 1
+    assert str(os.getpid()) in (run.root / "run.lock").read_text()
+
+
+def test_another_error_of_the_lock_is_not_taken_for_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    run = bare_run(tmp_path / "r")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="broken disk"), run.lock():
         pass

@@ -8,6 +8,11 @@ from srlm.errors import UserError
 from srlm.model.chat import DEFAULT_CHAT_TEMPLATE, end_of_turn_ids, ensure_chat_template
 from tests.helpers.train_jobs import CHATML, Make, dpo_rows, encoded, encoder, make_tokenizer, said, sft_rows, user
 
+PLAIN = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
 # --- chat templates ------------------------------------------------------------------------------------------------
 
 
@@ -16,7 +21,7 @@ def test_end_of_turn_is_what_the_template_puts_after_a_reply() -> None:
     assert tokenizer.convert_ids_to_tokens(end_of_turn_ids(tokenizer)) == ["<|im_end|>", "<|eos|>"]
     no_eos = make_tokenizer(eos=None)
     assert no_eos.convert_ids_to_tokens(end_of_turn_ids(no_eos)) == ["<|im_end|>"]
-    plain = make_tokenizer("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
+    plain = make_tokenizer(PLAIN)
     assert plain.convert_ids_to_tokens(end_of_turn_ids(plain)) == ["<|eos|>"]
 
 
@@ -67,7 +72,7 @@ def test_collated_labels_are_the_reply_and_its_end_of_turn(make: Make) -> None:
 
 
 def test_template_without_an_end_of_turn_gets_the_end_token() -> None:
-    code = encoder(template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
+    code = encoder(template=PLAIN)
     row = encoded(code, "sft", sft_rows(1))[0]
     assert row["input_ids"][-1] == row["labels"][-1] == code.tokenizer.eos_token_id
 
@@ -119,6 +124,21 @@ def test_template_that_always_begins_with_thoughts_is_the_users_error() -> None:
     forced = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     with pytest.raises(UserError, match="generation prompt is not the start of the full chat"):
         encoder(template=forced)
+
+
+# In small, what gpt-oss's template does; and one that knows no generation prompt: the model would have to write
+# "assistant" itself, and its answers would begin with it.
+CHANNELS = CHATML.replace(
+    "\n{{ m['content']", "{{ '<|pad|>final' if m['role'] == 'assistant' }}\n{{ m['content']"
+).replace("assistant\n{% endif %}", "assistant{% endif %}")
+NO_PROMPT = CHATML.partition("{% if add_generation_prompt %}")[0]
+
+
+@pytest.mark.parametrize(("template", "between"), [(CHANNELS, "<|pad|>final"), (NO_PROMPT, "<|im_start|>assistant")])
+def test_template_with_tokens_between_its_prompt_and_the_reply_is_the_users_error(template: str, between: str) -> None:
+    with pytest.raises(UserError) as caught:
+        encoder(template=template)
+    assert f"puts {between} between generation prompt and reply" in str(caught.value)
 
 
 def test_row_whose_prompt_the_template_writes_otherwise_behind_a_reply_is_counted() -> None:

@@ -15,29 +15,29 @@ URL = "http://127.0.0.1:1/v1"
 
 
 def config(**tables: dict[str, object]) -> Config:
-    values: dict[str, object] = {"model": {"path": "base", "revision": "abc"}}
+    values: dict[str, object] = {"model": {"path": "base"}}
     return parse_config(values | tables, "test")
 
 
 def test_the_model_writes_and_judges_where_no_server_is_named() -> None:
-    writer, judge = engines_of(config(), "base", ["eval", "aift"])
+    writer, judge = engines_of(config(), "base", "abc", ["eval", "aift"])
     assert isinstance(writer, LocalModel)
     assert (writer.model, writer.revision, judge) == ("base", "abc", None)
-    assert engines_of(config(), "M1/model", ["eval"])[0].model == "M1/model"
+    assert engines_of(config(), "M1/model", None, ["eval"])[0].model == "M1/model"
 
 
 def test_a_server_judges_beside_the_model_and_alone_where_nothing_else_is_to_do() -> None:
     settings = config(judge={"endpoint": URL, "model": "big"})
-    writer, judge = engines_of(settings, "base", ["eval", "aift"])
+    writer, judge = engines_of(settings, "base", None, ["eval", "aift"])
     assert isinstance(writer, LocalModel)
     assert judge == Endpoint(url=URL, model="big")
-    assert engines_of(settings, "base", ["judge"]) == (Endpoint(url=URL, model="big"), None)
+    assert engines_of(settings, "base", None, ["judge"]) == (Endpoint(url=URL, model="big"), None)
 
 
 def test_a_server_writes_instructions_and_nothing_else() -> None:
     settings = config(instructions={"source": "model", "path": "writer", "endpoint": URL})
-    assert engines_of(settings, "writer", ["instructions"]) == (Endpoint(url=URL, model="writer"), None)
-    assert isinstance(engines_of(settings, "base", ["aift"])[0], LocalModel)
+    assert engines_of(settings, "writer", None, ["instructions"]) == (Endpoint(url=URL, model="writer"), None)
+    assert isinstance(engines_of(settings, "base", None, ["aift"])[0], LocalModel)
 
 
 @pytest.mark.parametrize(
