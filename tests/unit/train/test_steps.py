@@ -50,10 +50,13 @@ def test_consistency_softens_dpo_where_asked_and_defined(tmp_path: Path) -> None
         assert DPO.values(run, "M2") == wanted
 
 
+OLD = TrainSettings(save_dtype="base")  # as all trainings were before the setting came
+
+
 def job(folder: Path, step: str, optimizer: OptimizerSettings, **changes: Any) -> TrainJob:
     write_rows(folder / "rows.jsonl", [{"id": "a"}])
     paths: dict[str, Any] = {name: folder / name for name in ("out", "checkpoints", "log")}
-    values = {"algorithm": step, "optimizer": optimizer, "rows": folder / "rows.jsonl", "train": TrainSettings()}
+    values = {"algorithm": step, "optimizer": optimizer, "rows": folder / "rows.jsonl", "train": OLD}
     return TrainJob(**paths | values | {"model": "m", "seed": 3, "max_length": 99} | changes)
 
 
