@@ -181,6 +181,7 @@ def in_effect(model: type[BaseModel] = Config) -> dict[str, Any]:
     }
 
 
+KNOBS = {key for key, field in known_keys().items() if is_knob(field)}  # an earlier version may have had them covered
 DEFAULTS = in_effect()  # for what a run knew nothing of when it was made
 
 

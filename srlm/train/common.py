@@ -41,7 +41,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     rows = _encode(job, encoder)
     model, dtype = load_model(job)
     config = copy.deepcopy(model.config)
-    newest = checkpoints.newest(job.checkpoints, job.digest())
+    newest = checkpoints.newest(job.checkpoints, job.digests)
     step = checkpoints.step_of(newest)
     callback = StepLog(job, cut_back(job.log, step) if _is_first() else {})
     trainer = callback.trainer = STEPS[job.algorithm].trainer(job, model, tokenizer, rows, callback)
@@ -78,7 +78,7 @@ def _finished(job: TrainJob) -> dict[str, Any]:
     """A model that is in place already: only the tidying up after it was interrupted. Returns what it reported."""
     path = job.out / RECORD
     record = read_json(path) if path.is_file() else {}
-    if record.get("job") != job.digest():
+    if record.get("job") not in job.digests:
         raise UserError(f"{job.out} already exists, made by another training", "move it away")
     if _is_first():
         checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)

@@ -284,7 +284,7 @@ def test_torn_checkpoint_is_passed_over(make: Make, cut_after: Any) -> None:
     job = make(name="cut")
     with pytest.raises(CutError):
         run(job)
-    newest = checkpoints.newest(job.checkpoints, job.digest())
+    newest = checkpoints.newest(job.checkpoints, job.digests)
     assert newest is not None
     assert newest.name == "checkpoint-4"
     with (newest / "optimizer.pt").open("r+b") as file:

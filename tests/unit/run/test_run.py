@@ -36,6 +36,16 @@ def with_settings(run: Run, **tables: Any) -> Run:
     return run
 
 
+def test_what_has_become_a_knob_makes_nothing_stale(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    run.record.stages["M1/train"].settings["train.gradient_checkpointing"] = True  # as older versions recorded it
+    run.save()
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    assert set(states(change(run, "gradient_checkpointing = false", "gradient_checkpointing = true"), 2).values()) == {
+        "done"
+    }
+
+
 def test_float32_models_take_twice_the_disk_of_a_bfloat16_one(tmp_path: Path) -> None:
     run, base = bare_run(tmp_path / "r"), tmp_path / "base"
     base.mkdir()

@@ -75,6 +75,15 @@ def test_a_job_has_the_digest_that_its_checkpoints_were_sealed_with(
     assert job(tmp_path, step, optimizer, **changes).digest() == digest
 
 
+def test_checkpointing_is_no_part_of_a_job_and_old_jobs_that_covered_it_are_the_same(tmp_path: Path) -> None:
+    """The second digest is that of an older version with train.gradient_checkpointing = true."""
+    thrifty = TrainSettings(save_dtype="base", gradient_checkpointing=True)
+    plain, other = (job(tmp_path, "sft", SFTSettings(), train=train) for train in (OLD, thrifty))
+    assert plain.digest() == other.digest()
+    assert plain.digests == other.digests == {"81962937fda6066d", "e31ea1e265673c67"}
+    assert job(tmp_path, "sft", SFTSettings(), train=TrainSettings()).digest() not in plain.digests
+
+
 class Grown(SFTSettings):
     """SFT with a setting that came later."""
 
