@@ -42,7 +42,10 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> Config:
-    """Read config.toml. Raises UserError naming the key (or the line) that is wrong."""
+    """Read a run's config.toml. Raises UserError naming the key (or the line) that is wrong.
+
+    It holds all settings that there were when the run was made: what is missing came later (`settings.later`).
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -50,7 +53,22 @@ def load_config(path: Path) -> Config:
     if isinstance(found := values.get("format"), int) and found > FORMAT:
         problem = f"{path}: the run folder has format {found}, but this srlm knows only formats up to {FORMAT}"
         raise UserError(problem, "upgrade srlm")
-    return parse_config(values, str(path))
+    return parse_config(_as_before(_moved(values, str(path))), str(path))
+
+
+def _as_before(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings under the names of today, with the settings that came later as they were in effect before."""
+    result = copy.deepcopy(values)
+    for key, field in known_keys().items():
+        if "before" not in _marks(field):
+            continue
+        *tables, name = key.split(".")
+        table = result
+        for inner in tables:
+            table = table.setdefault(inner, {}) if isinstance(table, dict) else table
+        if isinstance(table, dict):  # else it is refused when it is validated
+            table.setdefault(name, _marks(field)["before"])
+    return result
 
 
 def parse_config(values: dict[str, Any], source: str) -> Config:
@@ -163,6 +181,7 @@ def in_effect(model: type[BaseModel] = Config) -> dict[str, Any]:
     }
 
 
+KNOBS = {key for key, field in known_keys().items() if is_knob(field)}  # an earlier version may have had them covered
 DEFAULTS = in_effect()  # for what a run knew nothing of when it was made
 
 

@@ -250,7 +250,13 @@ class TrainSettings(Settings):
     """What SFT and DPO share."""
 
     lora: LoraSettings = LoraSettings()
-    gradient_checkpointing: bool = Field(False, description="Use less memory, but more time.")
+    save_dtype: Literal["float32", "base"] = later(
+        "float32",
+        'Dtype of the saved models. In "float32" small updates add up over the iterations; "base" is what M0 came in: '
+        "half the disk of a bfloat16 M0, and what its steps cannot hold is lost.",
+        before="base",
+    )
+    gradient_checkpointing: bool = knob(False, "Use less memory, but more time.")
     num_processes: int = knob(1, "Training processes on this machine. Above 1, torchrun starts them.", ge=1)
     per_device_batch: int = knob(8, "Rows per forward pass in each process. Gradients add up to batch_size.", ge=1)
     save_steps: int = knob(100, "Steps between checkpoints. After a crash, training repeats at most this many.", ge=1)

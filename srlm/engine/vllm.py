@@ -33,6 +33,9 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
     # asked of vLLM: torch.cuda, once asked, is initialised, and what vLLM starts by a fork cannot use the GPU any more
     from vllm.platforms import current_platform
 
+    # No dtype on a GPU: vLLM's "auto" takes that of config.json, but for float32, as our models are saved, the first
+    # that the platform and the architecture can (0.32, config/model.py, _resolve_auto_dtype): bfloat16, or float16 on
+    # cards before Ampere, which have none. To say bfloat16 here would only break those.
     arguments: dict[str, Any] = {
         "model": model,
         "revision": revision,

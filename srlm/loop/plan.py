@@ -78,9 +78,11 @@ def disk_use(run: Run) -> tuple[int, int] | None:
     config = read_json(folder / "config.json")
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     width = 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
-    checkpoint = 0 if run.config.train.lora.rank else 3 * 4 * weights // width
+    in_float32 = 4 * weights // width
+    saved = in_float32 if run.config.train.save_dtype == "float32" else weights
+    checkpoint = 0 if run.config.train.lora.rank else 3 * in_float32
     kept = run.config.train.keep_checkpoints
-    return weights + kept * checkpoint, max(2, kept) * checkpoint
+    return saved + kept * checkpoint, max(2, kept) * checkpoint
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:

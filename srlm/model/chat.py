@@ -88,9 +88,7 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
         problem = f"{tokenizer.name_or_path}: the chat template's generation prompt is not the start of the full chat"
         raise UserError(problem, "use a chat template that puts nothing (such as thoughts) before a reply")
     if between := before[len(head) :].strip():
-        problem = (
-            f"{tokenizer.name_or_path}: the chat template puts {between} between generation prompt and reply"
-        )
+        problem = f"{tokenizer.name_or_path}: the chat template puts {between} between generation prompt and reply"
         fix = "use a model whose replies begin right after that prompt, or give the tokenizer such a chat template"
         raise UserError(problem, fix)
     control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}

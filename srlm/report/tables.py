@@ -12,6 +12,7 @@ from srlm.report.bars import bar, histogram, sparkline
 NOTHING = "-"  # what is not there, or not defined
 BAR = 40  # characters of the longest bar
 WIDTH, MORE = 100, 17  # columns of the overview with up to four models, and for each further one
+LOST = 0.5  # share of a training's gain that the saved model must have
 PLAIN_COURSES = ("step", "total_steps", "epoch", "tokens", "seconds")  # which only count on: no curve
 
 
@@ -143,6 +144,7 @@ def print_model(data: dict[str, Any]) -> None:
     """One model: its stages, its figures and their shapes, what was dropped and why, and examples."""
     _print_stages(data)
     _print_training(data["training"])
+    _print_survives(_at(data, "stages", "train", "info", "survives"))
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_against(data["metrics"] or {})
@@ -184,6 +186,16 @@ def _print_training(training: dict[str, Any] | None) -> None:
         shape = sparkline(values) if values and name not in PLAIN_COURSES else ""
         table.add_row(safe(name), *(_figure(training[row].get(name)) for row in ("first", "last")), shape)
     out().print(table)
+
+
+def _print_survives(found: dict[str, Any] | None) -> None:
+    """What is left of the training in the model that was saved; nothing where an earlier version did not measure it."""
+    if found is None:
+        return
+    shares = f"{percent(found['stored'])} as stored / {percent(found['bfloat16'])} in bfloat16"
+    line(f"update that survives: {shares} (on {found['rows']} training rows)")
+    if found["stored"] is not None and found["stored"] < LOST:
+        line('Warning: most of what this training learned was lost when it was saved: set train.save_dtype = "float32"')
 
 
 def _print_against(metrics: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from srlm.config import DEFAULTS, flat, load_config, renamed
+from srlm.config import DEFAULTS, KNOBS, flat, load_config, renamed
 from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
@@ -206,7 +206,8 @@ class Run:
     def _difference(self, stage: Stage, record: StageRecord) -> str:
         """What differs between a recorded stage and the present settings and inputs; "" when nothing does."""
         now, inputs = self.settings_of(stage), self.inputs_of(stage)
-        then = {key: DEFAULTS[key] for key in now if key in DEFAULTS} | record.settings  # it knew of no newer settings
+        then = {key: DEFAULTS[key] for key in now if key in DEFAULTS}  # it knew of no newer settings
+        then |= {key: value for key, value in record.settings.items() if key not in KNOBS}  # nor of what is now a knob
         found = [
             f"{key} was {json.dumps(then.get(key))}, is now {json.dumps(now.get(key))}"
             for key in sorted({*now, *then})

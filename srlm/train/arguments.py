@@ -93,6 +93,7 @@ def _defaults(job: TrainJob) -> dict[str, Any]:
         "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,  # the parent draws progress from train.jsonl
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,  # each step uses all: looking for others costs a pass over the graph
     }
 
 

@@ -6,6 +6,7 @@ in it: the sizes of all its files and the digest of the job, written after the f
 
 import os
 import shutil
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ def seal(checkpoint: Path, job: str) -> None:
     write_json(checkpoint / SEAL, {"job": job, "files": sizes})
 
 
-def newest(folder: Path, job: str) -> Path | None:
-    """The newest complete checkpoint. Raises UserError when it was made from other rows or settings."""
+def newest(folder: Path, jobs: Container[str]) -> Path | None:
+    """The newest complete checkpoint. Raises UserError when it was made from other rows or settings than the `jobs`."""
     for checkpoint in _by_step(folder):
         found = _sealed(checkpoint)
         if found is None:
             continue
-        if found["job"] != job:
+        if found["job"] not in jobs:
             raise UserError(f"{checkpoint} was made from other rows or settings", f"move {folder} away to start over")
         return checkpoint
     return None

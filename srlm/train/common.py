@@ -19,8 +19,9 @@ from srlm.train.encode import Encoder
 from srlm.train.guard import guard
 from srlm.train.job import TrainJob
 from srlm.train.log import StepLog, cut_back
-from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model
+from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model, saved_dtype
 from srlm.train.steps import STEPS
+from srlm.train.survives import Survival
 
 
 def train(job: TrainJob) -> dict[str, Any]:
@@ -40,26 +41,30 @@ def train(job: TrainJob) -> dict[str, Any]:
     rows = _encode(job, encoder)
     model, dtype = load_model(job)
     config = copy.deepcopy(model.config)
-    newest = checkpoints.newest(job.checkpoints, job.digest())
+    newest = checkpoints.newest(job.checkpoints, job.digests)
     step = checkpoints.step_of(newest)
     callback = StepLog(job, cut_back(job.log, step) if _is_first() else {})
     trainer = callback.trainer = STEPS[job.algorithm].trainer(job, model, tokenizer, rows, callback)
     trainer.remove_callback(PrinterCallback)
     trackers = guard(trainer)
+    survival = Survival(job, rows)
     if _is_first():
         checkpoints.remove_torn(job.checkpoints)
+        survival.before(trainer)
     with _full_disk_is_oserror():
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    dtype = saved_dtype(job, dtype)
     info = _info(job, encoder, trainer, callback, dtype) | {
         "rows": len(rows),
         "resumed_from_step": step,
         "trackers": [tracker.problem for tracker in trackers if tracker.problem],
-        "seconds": round(time.monotonic() - started, 2),
     }
     if _is_first():
+        survival.trained(trainer)
         with _full_disk_is_oserror():
-            save_model(trainer, job, dtype, config, info)
-        move_into_place(job)
+            model = save_model(trainer, job, dtype, config)
+            info |= {"survives": survival.saved(model, trainer), "seconds": round(time.monotonic() - started, 2)}
+            move_into_place(job, info)
         checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)
     return info
 
@@ -73,7 +78,7 @@ def _finished(job: TrainJob) -> dict[str, Any]:
     """A model that is in place already: only the tidying up after it was interrupted. Returns what it reported."""
     path = job.out / RECORD
     record = read_json(path) if path.is_file() else {}
-    if record.get("job") != job.digest():
+    if record.get("job") not in job.digests:
         raise UserError(f"{job.out} already exists, made by another training", "move it away")
     if _is_first():
         checkpoints.keep_newest(job.checkpoints, job.train.keep_checkpoints)

@@ -12,7 +12,7 @@ from srlm.run.folder import Run
 from srlm.run.stages import JUDGED, SAMPLED, Stage, model_number
 from srlm.settings import DPOSettings
 from srlm.store import read_json
-from srlm.train.encode import Encoded, Encoder, TrainingRow, empty
+from srlm.train.encode import Encoded, Encoder, Reply, TrainingRow, empty
 from srlm.train.job import TrainJob
 
 # TRL's name of a figure -> its name in train.jsonl
@@ -93,6 +93,14 @@ def encode(encoder: Encoder, row: DPORow) -> Encoded | str:
     start = min(chosen_start, rejected_start)
     ids = {"prompt_ids": chosen[:start], "chosen_ids": chosen[start:], "rejected_ids": rejected[start:]}
     return ids | {"length": max(len(chosen), len(rejected))}
+
+
+def replies(row: Encoded) -> list[Reply]:
+    """Chosen against rejected: what the difference of their log-probabilities gains is DPO's margin over beta."""
+    start = len(row["prompt_ids"])
+    return [
+        (row["prompt_ids"] + row[f"{side}_ids"], start, sign) for side, sign in (("chosen", 1.0), ("rejected", -1.0))
+    ]
 
 
 def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any) -> Any:

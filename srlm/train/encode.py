@@ -29,6 +29,8 @@ class TrainingRow(BaseModel):
 Row = TypeVar("Row", bound=TrainingRow)
 Encoded = dict[str, Any]
 """A row as its trainer takes it, and `length`: its tokens."""
+Reply = tuple[list[int], int, float]
+"""Ids of prompt and reply, where the reply starts, and +1 where training makes it more likely, -1 where less."""
 
 
 class Encoder:

@@ -62,7 +62,18 @@ class TrainJob(Job):
         A job of today must have the digest that it had when it was sealed: parts and order stay as they are, and a
         setting that comes later (`settings.later`) is left out while it does what was done before.
         """
-        settings = flat(self.train, knobs=False, unchanged=False)
+        return self._digest(gradient_checkpointing=False)
+
+    @property
+    def digests(self) -> set[str]:
+        """The digests of which a checkpoint or a finished model is this job's.
+
+        `train.gradient_checkpointing`, which changes no result, was once covered: either of its values will do.
+        """
+        return {self._digest(gradient_checkpointing=value) for value in (False, True)}
+
+    def _digest(self, gradient_checkpointing: bool) -> str:
+        settings = flat(self.train, knobs=False, unchanged=False) | {"gradient_checkpointing": gradient_checkpointing}
         settings |= flat(self.optimizer, "optimizer.", unchanged=False)
         return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings, self.consistency)
 

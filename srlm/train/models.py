@@ -35,10 +35,10 @@ def load_model(job: TrainJob) -> tuple[Any, torch.dtype]:
     """The starting model for training, and the dtype it came in.
 
     Weights that are trained are held in float32: steps as small as DPO's vanish in bfloat16's 8 bits, so that
-    bfloat16 is for the forward pass only. `save_model` goes back to the dtype returned here: of a bfloat16 model,
-    updates smaller than half a bfloat16 step are lost at the hand-over to the next iteration. Under LoRA the frozen
-    weights keep their dtype where the device computes in it. Raises UserError for a folder without (safetensors)
-    weights, and for an adapter: its base would be taken for the reference.
+    bfloat16 is for the forward pass only. With `train.save_dtype` "base", `save_model` goes back to the dtype returned
+    here: of a bfloat16 model, updates smaller than half a bfloat16 step are then lost at the hand-over to the next
+    iteration. Under LoRA the frozen weights keep their dtype where the device computes in it. Raises UserError for a
+    folder without (safetensors) weights, and for an adapter: its base would be taken for the reference.
     """
     if (Path(job.model) / "adapter_config.json").is_file():
         raise UserError(f"{job.model} is a LoRA adapter, not a model", "merge it into its base first")
@@ -75,19 +75,33 @@ def lora_config(settings: LoraSettings) -> Any:
     )
 
 
-def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, info: dict[str, Any]) -> None:
+def saved_dtype(job: TrainJob, base: torch.dtype) -> torch.dtype:
+    """The dtype in which the trained model is saved, where the starting model came in `base`."""
+    return torch.float32 if job.train.save_dtype == "float32" else base
+
+
+def cast(model: Any, dtype: torch.dtype) -> None:
+    """All that a saved model holds in `dtype`, in place; what is not saved (the frequencies of RoPE) stays as it is."""
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+
+
+def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any) -> Any:
     """Write the trained model into the job's temporary folder: merged, in `dtype`, with tokenizer and template.
 
     `config` is the model's config as it was loaded: what the trainer set for itself (no cache, for one) is not part
     of the model. generation_config.json names the end-of-turn tokens, so that other tools stop there too, and keeps
-    those of the starting model: vLLM stops at them as well, and M1 must stop where M0 did.
+    those of the starting model: vLLM stops at them as well, and M1 must stop where M0 did. Returns the model as it was
+    written.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if job.train.lora.rank:
-        model = model.merge_and_unload()
+        # merged in float32, else the sum would be rounded to a frozen bfloat16; and where there is room for that
+        model = model.to("cpu", torch.float32).merge_and_unload()
     tokenizer = trainer.processing_class
     model.config = copy.deepcopy(config)
-    model.to(dtype)
+    cast(model, dtype)
     before = model.generation_config.eos_token_id
     stops = before if isinstance(before, list) else [] if before is None else [before]
     model.generation_config.eos_token_id = list(dict.fromkeys([*end_of_turn_ids(tokenizer), *stops]))
@@ -95,13 +109,14 @@ def save_model(trainer: Any, job: TrainJob, dtype: torch.dtype, config: Any, inf
     shutil.rmtree(job.temporary, ignore_errors=True)
     model.save_pretrained(job.temporary)
     tokenizer.save_pretrained(job.temporary)
+    return model
+
+
+def move_into_place(job: TrainJob, info: dict[str, Any]) -> None:
+    """Make the finished model appear at `job.out` in one step, with what its training reports."""
     write_json(job.temporary / RECORD, {"job": job.digest(), "info": info})
     for path in job.temporary.iterdir():
         flush(path)
-
-
-def move_into_place(job: TrainJob) -> None:
-    """Make the finished model appear at `job.out` in one step."""
     os.replace(job.temporary, job.out)
 
 

@@ -12,7 +12,7 @@ from srlm.records import EFTRow, IFTRow, Messages
 from srlm.run.folder import Run
 from srlm.run.paths import BASELINE
 from srlm.store import read_rows, write_rows
-from srlm.train.encode import IGNORED, Encoded, Encoder, TrainingRow, empty
+from srlm.train.encode import IGNORED, Encoded, Encoder, Reply, TrainingRow, empty
 from srlm.train.job import TrainJob
 
 # --- in the parent ---------------------------------------------------------------------------------------------------
@@ -69,6 +69,11 @@ def encode(encoder: Encoder, row: SFTRow) -> Encoded | str:
         return "empty"
     start, ids = encoder.turn(row.prompt, row.completion)
     return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:], "length": len(ids)}
+
+
+def replies(row: Encoded) -> list[Reply]:
+    """The completion is to be learned: what its likelihood gains is what the loss drops."""
+    return [(row["input_ids"], row["labels"].count(IGNORED), 1.0)]
 
 
 def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any) -> Any:

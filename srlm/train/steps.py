@@ -13,7 +13,7 @@ from typing import Any
 from srlm.run.folder import Run
 from srlm.run.stages import Stage
 from srlm.train import dpo, sft
-from srlm.train.encode import Encoded, Encoder, TrainingRow
+from srlm.train.encode import Encoded, Encoder, Reply, TrainingRow
 from srlm.train.job import TrainJob
 
 
@@ -34,6 +34,7 @@ class TrainingStep:
     row: type[TrainingRow]  # the form of its rows
     encode: Callable[[Encoder, Any], Encoded | str]  # such a row as token ids; or why it cannot be used
     trainer: Callable[[TrainJob, Any, Any, Any, Any], Any]  # of job, model, tokenizer, encoded rows and log callback
+    replies: Callable[[Encoded], list[Reply]]  # what an encoded row makes more likely, and what less (`survives`)
 
     # In the parent, where there is more to it:
     stages: Callable[[Run, int], list[Stage]] = lambda run, t: []  # between AIFT(M_t) and the training of M_{t+1}
@@ -61,6 +62,7 @@ SFT = TrainingStep(
     row=sft.SFTRow,
     encode=sft.encode,
     trainer=sft.trainer,
+    replies=sft.replies,
 )
 
 DPO = TrainingStep(
@@ -76,6 +78,7 @@ DPO = TrainingStep(
     row=dpo.DPORow,
     encode=dpo.encode,
     trainer=dpo.trainer,
+    replies=dpo.replies,
     figures=dpo.FIGURES,
     final=("reward_margin", "reward_accuracy", "logps_chosen", "logps_rejected"),
     check=dpo.check_reference,

@@ -150,6 +150,25 @@ def test_what_knew_nothing_of_a_later_setting_did_what_was_done_before_it() -> N
     assert (found["packed"], found["floor"], found["epochs"]) == (False, None, 3)
 
 
+def test_a_run_made_before_a_later_setting_keeps_what_it_did(tmp_path: Path) -> None:
+    (path := tmp_path / "config.toml").write_text('[model]\npath = "m"\n[train]\nsave_steps = 5\n')
+    assert load_config(path).train.save_dtype == "base"
+    path.write_text('[model]\npath = "m"\n')
+    assert load_config(path).train.save_dtype == "base"
+    path.write_text(to_toml(parse()))  # a new run
+    assert load_config(path).train.save_dtype == "float32"
+    path.write_text('train = 3\n[model]\npath = "m"\n')
+    with pytest.raises(UserError, match="train = 3"):
+        load_config(path)
+
+
+def test_a_later_setting_is_always_written() -> None:
+    """One that is not set stands in config.toml as a comment only: it would be read as it was before."""
+    for key, field in known_keys().items():
+        before = (field.json_schema_extra or {}).get("before", field.default)  # type: ignore[union-attr]
+        assert field.default is not None or before is None, key
+
+
 def test_a_later_setting_keeps_its_constraints_and_its_meaning() -> None:
     with pytest.raises(ValidationError):
         Grown(floor=-1.0)

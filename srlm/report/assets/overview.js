@@ -167,7 +167,10 @@ function figures(models) {
       rows.get(name)[index] = Array.isArray(value) ? value.slice(0, 8).map((one) => (known(one) ? short(one) : one)).join(" to ") : known(value) ? short(value) : String(value);
     }
   };
-  models.forEach((model, index) => { collect(index, model.metrics, ""); collect(index, model.aift, "AIFT"); });
+  models.forEach((model, index) => {
+    collect(index, model.metrics, ""); collect(index, model.aift, "AIFT");
+    collect(index, at(model, "stages.train.info.survives"), "update that survives");
+  });
   return rows.size > 0 && el(
     "details", { class: "card figures" }, el("summary", {}, `All figures (${rows.size})`),
     el("div", { class: "scroll" }, el(

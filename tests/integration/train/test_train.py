@@ -196,20 +196,25 @@ def test_wrong_reference_stops_the_training(make: Make, monkeypatch: Any) -> Non
         run(make("dpo"))
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "dpo"])
-def test_lora_saves_a_merged_model_in_the_dtype_it_came_in(make: Make, tmp_path: Path, algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "save_dtype", "saved"),
+    [("sft", "float32", "float32"), ("sft", "base", "bfloat16"), ("dpo", "base", "bfloat16")],
+)
+def test_lora_saves_a_merged_model_in_the_dtype_that_is_asked_for(
+    make: Make, tmp_path: Path, algorithm: str, save_dtype: str, saved: str
+) -> None:
     import torch
     from safetensors.torch import load_file
 
     start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
-    job = make(algorithm, model=str(start), train={"lora": LoraSettings(rank=4), "save_steps": 2})
+    job = make(algorithm, model=str(start), train={"lora": LoraSettings(rank=4), "save_dtype": save_dtype})
     info = run(job)
     assert not list(job.out.glob("adapter*"))
     old, new = load_file(start / "model.safetensors"), load_file(job.out / "model.safetensors")
     assert old.keys() == new.keys()
-    assert {tensor.dtype for tensor in new.values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in new.values()} == {getattr(torch, saved)}
     assert any(not torch.equal(old[name], new[name]) for name in old)
-    assert info["dtype"]["saved"] == "bfloat16"
+    assert info["dtype"]["saved"] == json.loads((job.out / "config.json").read_text())["dtype"] == saved
 
 
 def test_gradient_checkpointing_changes_no_result(make: Make) -> None:
@@ -279,7 +284,7 @@ def test_torn_checkpoint_is_passed_over(make: Make, cut_after: Any) -> None:
     job = make(name="cut")
     with pytest.raises(CutError):
         run(job)
-    newest = checkpoints.newest(job.checkpoints, job.digest())
+    newest = checkpoints.newest(job.checkpoints, job.digests)
     assert newest is not None
     assert newest.name == "checkpoint-4"
     with (newest / "optimizer.pt").open("r+b") as file:

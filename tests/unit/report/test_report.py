@@ -93,6 +93,20 @@ def test_a_model_beside_the_earlier_ones(tmp_path: Path, capsys: Capture) -> Non
     assert "against those of" not in shown(run, capsys, "M0")
 
 
+@pytest.mark.parametrize(
+    ("stored", "says"), [(0.25, "25.0% as stored / 12.5%"), (1.0, "100.0% as stored"), (None, "- as stored")]
+)
+def test_what_survives_of_a_training_and_a_warning_below_one_half(
+    tmp_path: Path, capsys: Capture, stored: float | None, says: str
+) -> None:
+    run = finished_run(tmp_path)
+    assert "survives" not in shown(run, capsys, "M2")  # an earlier version did not measure it
+    run.record.stages["M2/train"].info["survives"] = {"stored": stored, "bfloat16": 0.125, "rows": 64}
+    text = shown(run, capsys, "M2")
+    assert f"update that survives: {says}" in text
+    assert ('set train.save_dtype = "float32"' in text) == (stored == 0.25)
+
+
 class TestGate:
     def shown(self, tmp_path: Path, capsys: Capture, model: str | None, **gate: Any) -> str:
         run = finished_run(tmp_path)

@@ -8,12 +8,12 @@ import pytest
 
 from srlm.config import MOVED
 from srlm.errors import UserError
-from srlm.loop.plan import check_plan, make_plan
+from srlm.loop.plan import check_plan, disk_use, make_plan
 from srlm.loop.redo import set_aside
 from srlm.loop.stages import stages
 from srlm.run.folder import Run, find_run
 from srlm.run.stages import opponents
-from srlm.settings import PairSettings, VersusSettings
+from srlm.settings import PairSettings, TrainSettings, VersusSettings
 from tests.helpers.run_folder import bare_run, finished_run
 
 
@@ -34,6 +34,26 @@ def with_settings(run: Run, **tables: Any) -> Run:
     """The run with other tables of settings, in memory only."""
     run.config = run.config.model_copy(update=tables)
     return run
+
+
+def test_what_has_become_a_knob_makes_nothing_stale(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    run.record.stages["M1/train"].settings["train.gradient_checkpointing"] = True  # as older versions recorded it
+    run.save()
+    assert set(states(Run(run.root), 2).values()) == {"done"}
+    assert set(states(change(run, "gradient_checkpointing = false", "gradient_checkpointing = true"), 2).values()) == {
+        "done"
+    }
+
+
+def test_float32_models_take_twice_the_disk_of_a_bfloat16_one(tmp_path: Path) -> None:
+    run, base = bare_run(tmp_path / "r"), tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text('{"dtype": "bfloat16"}')
+    (base / "model.safetensors").write_bytes(bytes(100))
+    with_settings(run, model=run.config.model.model_copy(update={"path": str(base)}))
+    assert disk_use(run) == (200, 1200)
+    assert disk_use(with_settings(run, train=TrainSettings(save_dtype="base"))) == (100, 1200)
 
 
 def test_the_order_of_stages(tmp_path: Path) -> None:

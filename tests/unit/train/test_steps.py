@@ -50,10 +50,13 @@ def test_consistency_softens_dpo_where_asked_and_defined(tmp_path: Path) -> None
         assert DPO.values(run, "M2") == wanted
 
 
+OLD = TrainSettings(save_dtype="base")  # as all trainings were before the setting came
+
+
 def job(folder: Path, step: str, optimizer: OptimizerSettings, **changes: Any) -> TrainJob:
     write_rows(folder / "rows.jsonl", [{"id": "a"}])
     paths: dict[str, Any] = {name: folder / name for name in ("out", "checkpoints", "log")}
-    values = {"algorithm": step, "optimizer": optimizer, "rows": folder / "rows.jsonl", "train": TrainSettings()}
+    values = {"algorithm": step, "optimizer": optimizer, "rows": folder / "rows.jsonl", "train": OLD}
     return TrainJob(**paths | values | {"model": "m", "seed": 3, "max_length": 99} | changes)
 
 
@@ -70,6 +73,15 @@ def test_a_job_has_the_digest_that_its_checkpoints_were_sealed_with(
 ) -> None:
     """Another value here throws away the checkpoints and finished models of all runs: mark new settings `later`."""
     assert job(tmp_path, step, optimizer, **changes).digest() == digest
+
+
+def test_checkpointing_is_no_part_of_a_job_and_old_jobs_that_covered_it_are_the_same(tmp_path: Path) -> None:
+    """The second digest is that of an older version with train.gradient_checkpointing = true."""
+    thrifty = TrainSettings(save_dtype="base", gradient_checkpointing=True)
+    plain, other = (job(tmp_path, "sft", SFTSettings(), train=train) for train in (OLD, thrifty))
+    assert plain.digest() == other.digest()
+    assert plain.digests == other.digests == {"81962937fda6066d", "e31ea1e265673c67"}
+    assert job(tmp_path, "sft", SFTSettings(), train=TrainSettings()).digest() not in plain.digests
 
 
 class Grown(SFTSettings):
