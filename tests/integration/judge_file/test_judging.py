@@ -176,7 +176,9 @@ def test_a_refused_key_is_one_line_without_the_key(tmp_path: Path) -> None:
 def test_mode_expected_says_what_it_needs(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", rows(1))
     with serve(ChatServer(points)) as server:
-        assert b"use --mode sampled, or a vLLM server" in run(server, file, "--mode", "expected", code=2).stderr
+        assert (
+            b'judge in mode "sampled", or use a vLLM server' in run(server, file, "--mode", "expected", code=2).stderr
+        )
 
 
 @needs_shared

@@ -125,9 +125,10 @@ def test_several_processes_fail_at_once_and_each_is_heard_whole(tmp_path: Path) 
     """Each has a result file of its own; the user's error counts before what the others miss."""
     (tmp_path / "ranks.py").write_text(
         "import sys\nfrom srlm.errors import UserError\nfrom srlm.process.child import main\n"
-        "from srlm.process.job import Job\nimport os\n"
+        "from srlm.process.job import Job\nimport os, time\nfrom pathlib import Path\n"
         "def work(job):\n"
         "    if os.environ['RANK'] == '1':\n        raise UserError('rows are wrong', 'mend them')\n"
+        "    while not Path(sys.argv[1]).with_name('a.result.1.json').exists():\n        time.sleep(0.05)\n"
         "    raise RuntimeError('the other one is gone ' * 20)\n"
         "if __name__ == '__main__':\n    sys.exit(main(Job, work))\n"
     )

@@ -146,7 +146,7 @@ def test_a_template_without_a_systems_turn_drops_those_rows(tmp_path: Path, base
     report = init_run(tmp_path / "run", Sources(recipe="demo", model=str(base), ift=ift))
     reason = "the chat template refuses it (no turn of a system here)"
     assert report.dropped[f"ift: {reason}"] == 1
-    assert f"Dropped 1 of ift: {reason}" in report.lines()
+    assert f"Dropped from ift: 1 ({reason})" in report.lines()
     dropped = [json.loads(line) for line in (tmp_path / "run" / "seed" / "dropped.jsonl").read_text().splitlines()]
     assert {"file": "ift", "row": 2, "reason": reason} in dropped
 
