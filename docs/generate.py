@@ -23,7 +23,8 @@ from pydantic.fields import FieldInfo
 from srlm.cli import app
 from srlm.config import is_knob, load_recipe, recipe_names
 from srlm.errors import DONE, FINDING, INTERRUPTED, USER_ERROR
-from srlm.settings import SPEED_ARGUMENTS, Config
+from srlm.fields import SPEED_ARGUMENTS
+from srlm.settings import Config
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by `make docs` (docs/generate.py). Do not edit: change the code instead. -->"

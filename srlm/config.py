@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from srlm.errors import UserError
+from srlm.fields import SPEED_ARGUMENTS, Settings
 from srlm.packaged import RECIPES
-from srlm.settings import FORMAT, SPEED_ARGUMENTS, Config, Settings
+from srlm.settings import FORMAT, Config
 
 _NEVER = object()  # equal to no value: of a field that was there from the beginning
 # Keys that an earlier version called otherwise, old -> new: config.toml and run.json of runs made then, and whoever

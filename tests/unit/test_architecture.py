@@ -11,7 +11,7 @@ from srlm.run.paths import ModelPaths, RunPaths
 PACKAGE = Path(srlm.__file__).parent
 # From the bottom up. What shares a line knows nothing of each other, but for the ground floor's own modules.
 FLOORS = (
-    {"errors", "packaged", "records", "settings", "store", "console", "config", "grader"},
+    {"errors", "packaged", "records", "fields", "settings", "store", "console", "config", "grader"},
     {"model"},
     {"engine"},
     {"judge"},

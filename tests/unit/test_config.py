@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from srlm.config import MOVED, apply_overrides, flat, in_effect, known_keys, load_config, parse_config, renamed, to_toml
 from srlm.errors import UserError
-from srlm.settings import Config, SFTSettings, later
+from srlm.fields import later
+from srlm.settings import Config, SFTSettings
 
 BASE = {"model": {"path": "m"}}
 

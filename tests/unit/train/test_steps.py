@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from srlm.fields import later
 from srlm.loop.stages import stages
 from srlm.run.paths import BASELINE
-from srlm.settings import Config, DPOSettings, OptimizerSettings, PairSettings, SFTSettings, TrainSettings, later
+from srlm.settings import Config, DPOSettings, OptimizerSettings, PairSettings, SFTSettings, TrainSettings
 from srlm.store import write_json, write_rows
 from srlm.train.job import TrainJob
 from srlm.train.steps import DPO, SFT, STEPS, step_of
