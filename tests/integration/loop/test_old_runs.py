@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from srlm.iterate import Iteration, iterate
 from srlm.loop.plan import make_plan
 from srlm.run.folder import Run
-from srlm.store import file_digest
+from srlm.store import file_digest, read_json
 from tests.helpers.old_runs import NAMES, old_run
 
 
@@ -45,3 +45,14 @@ def test_a_training_goes_on_from_its_checkpoint_to_the_weights_of_the_old_code(
     ours, theirs = (load_file(folder / model / "model" / "model.safetensors") for folder in (root, whole))
     for tensor, values in theirs.items():  # to the last bit on the kind of CPU that made them
         assert (ours[tensor] - values).norm() <= 1e-2 * values.norm(), tensor
+
+
+def test_what_the_gate_found_stays_accepted(tmp_path: Path) -> None:
+    """The old record holds texts; the wording has changed since, the figures have not."""
+    run = Run(old_run("in_dpo", tmp_path))
+    [entry] = run.record.accepted
+    assert entry["checks"] == ["canaries", "entropy"]
+    with run.lock() as lock:
+        Iteration(run, 2, lock).check_judge(1)
+    assert read_json(run.at(1).gate)["accepted"]
+    assert Run(run.root).record.accepted == [entry]
