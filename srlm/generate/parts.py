@@ -113,10 +113,6 @@ async def evaluate(place: Place, engines: Engines) -> None:
     await _evaluate(evaluator, items, PARTS["eval"].rows(place), engines)
 
 
-def _evaluated(place: Place) -> int:
-    return sum(_held_out(place.run))
-
-
 def _held_out(run: Run) -> tuple[int, int, int]:
     """How many held-out prompts, rated responses and canaries an evaluation has."""
     prompts, rated = _lines(run.seed("eval_prompts")), _lines(run.seed("held_out_eft"))
@@ -298,7 +294,7 @@ PARTS: dict[str, Part] = {
         make=evaluate,
         label="M{t}: evaluation",
         rows=lambda place: place.run.at(place.t).eval,
-        count=_evaluated,
+        count=lambda place: sum(_held_out(place.run)),
         tokens=_evaluation_tokens,
     ),
     "judge": Part(

@@ -11,7 +11,7 @@ from srlm.loop.promote import best_so_far, check_promotion
 from srlm.loop.stages import stages
 from srlm.measure.figures import pair_figures, read_figures
 from srlm.measure.metrics import instruction_counts
-from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair, Rollout
+from srlm.records import AnswerEval, EvalRow, Instruction, PreferencePair
 from srlm.report.survey import course, survey
 from srlm.run.folder import Run
 from srlm.run.paths import BASELINE
@@ -108,12 +108,13 @@ def _summary(run: Run, t: int) -> dict[str, Any]:
     figures = read_figures(run, t) if t in run.measured else None
     if figures and (findings := figures.get("gate", {}).get("findings")):
         figures["gate"] |= {"findings": [_worded(finding) for finding in findings]}
+    files = {"eval": run.at(t).eval, "rollouts": run.at(t).rollouts}
     return {
         "model": f"M{t}",
         "stages": _stages(run, f"M{t}"),
         "metrics": figures,
         "aift": _aift(run, t, figures or {}),
-        "rows": {name: _count_lines(path) for name, path in _row_files(run, t).items() if path.exists()},
+        "rows": {name: _count_lines(path) for name, path in files.items() if path.exists()},
     }
 
 
@@ -134,10 +135,6 @@ def _stages(run: Run, model: str) -> dict[str, dict[str, Any]]:
             "info": record.info if record else {},
         }
     return result
-
-
-def _row_files(run: Run, t: int) -> dict[str, Path]:
-    return {"eval": run.at(t).eval, "rollouts": run.at(t).rollouts}
 
 
 def _count_lines(path: Path) -> int:
@@ -165,7 +162,9 @@ def _examples(run: Run, t: int) -> dict[str, list[dict[str, Any]]]:
     made: Iterator[PreferencePair] = read_rows(run.at(t).pairs, PreferencePair)
     pairs = heapq.nsmallest(EXAMPLES, made, key=lambda row: row.id)
     return {
-        "answers": [row.model_dump() | {"scores": _scores(row.rollout)} for row in answers],
+        "answers": [
+            row.model_dump() | {"scores": [candidate.score for candidate in row.rollout.candidates]} for row in answers
+        ],
         "pairs": [row.model_dump() | {"margin": row.margin} for row in pairs],
     }
 
@@ -173,7 +172,3 @@ def _examples(run: Run, t: int) -> dict[str, list[dict[str, Any]]]:
 def _answers(run: Run, t: int) -> Iterator[AnswerEval]:
     rows: Iterator[Any] = read_rows(run.at(t).eval, EvalRow)
     return (row for row in rows if isinstance(row, AnswerEval))
-
-
-def _scores(rollout: Rollout) -> list[float | None]:
-    return [candidate.score for candidate in rollout.candidates]

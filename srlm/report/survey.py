@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
@@ -46,10 +46,12 @@ def survey(run: Run, t: int) -> dict[str, Any]:
         unparsed += len(judgements) - len(valid)
     asked: Iterator[Instruction] = read_rows(run.at(t).instructions, Instruction)
     aift_tokens += sum(instruction.tokens for instruction in asked)
+    pairs: Iterator[PreferencePair] = read_rows(run.at(t).pairs, PreferencePair)
     return {
         "score_histogram": _histogram(scores),
         "unparsed": unparsed,
-        "margins": _margins(read_rows(run.at(t).pairs, PreferencePair)),
+        # the lower edge of each bar
+        "margins": _histogram(Counter(math.floor(pair.margin / MARGIN_STEP) * MARGIN_STEP for pair in pairs)),
         "tokens": {"eval": _eval_tokens(run, t), "aift": aift_tokens},
     }
 
@@ -95,11 +97,6 @@ def _eval_tokens(run: Run, t: int) -> int:
 
 def _tokens(rollout: Rollout) -> int:
     return sum(one.tokens + sum(judgement.tokens for judgement in one.judgements) for one in rollout.candidates)
-
-
-def _margins(pairs: Iterable[PreferencePair]) -> dict[str, int]:
-    """Lower edge of each bar -> number of pairs whose margin lies in it."""
-    return _histogram(Counter(math.floor(pair.margin / MARGIN_STEP) * MARGIN_STEP for pair in pairs))
 
 
 def _histogram(counts: Counter[float]) -> dict[str, int]:

@@ -280,7 +280,8 @@ def _print_answer(row: dict[str, Any]) -> None:
         line(f"\n--- answer ({candidate['finish']}), self-score {number(score)} ({given}){ground}")
         line(candidate["text"])
         if candidate["judgements"]:
-            line(_indented("judgement: " + candidate["judgements"][0]["text"]))
+            said = "judgement: " + candidate["judgements"][0]["text"]
+            line("\n".join(f"    {text}" for text in said.splitlines()))
 
 
 def _print_pair(row: dict[str, Any]) -> None:
@@ -355,7 +356,3 @@ def line(text: str) -> None:
 def conversation(messages: list[dict[str, str]]) -> str:
     """The turns, each with its role."""
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

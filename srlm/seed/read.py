@@ -197,15 +197,13 @@ def _ift_row(raw: RawRow, form: Form, row_id: str) -> IFTRow | str:
 def _prompt_row(raw: RawRow, form: Form, row_id: str) -> PromptRow | str:
     if form == ("messages",):
         given = raw.values["messages"]
-        answered = isinstance(given, list) and given and isinstance(given[-1], dict) and _is_answer(given[-1])
+        answered = (
+            isinstance(given, list) and given and isinstance(given[-1], dict) and given[-1].get("role") == "assistant"
+        )
         messages = _messages(raw, "assistant")[:-1] if answered else _messages(raw, "user")
     else:
         messages = [_turn("user", _prompt(raw, form))]
     return _empty_turn(messages) or PromptRow(id=row_id, messages=messages)
-
-
-def _is_answer(turn: dict[str, Any]) -> bool:
-    return turn.get("role") == "assistant"
 
 
 def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str:

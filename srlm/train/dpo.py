@@ -16,7 +16,7 @@ from srlm.train.encode import Encoded, Encoder, Reply, TrainingRow, empty
 from srlm.train.job import TrainJob
 
 # TRL's name of a figure -> its name in train.jsonl
-FIGURES = {
+LOGGED = {
     "logps/chosen": "logps_chosen",
     "logps/rejected": "logps_rejected",
     "rewards/chosen": "rewards_chosen",

@@ -85,7 +85,8 @@ def show(data: dict[str, Any], models: list[str], as_json: bool) -> None:
     main = [entry for entry in data["tasks"] if entry["within"] is None]
     for before, entry in zip([None, *main], main, strict=False):
         again = before is not None and before["task"] == entry["task"]
-        name = "" if again else safe(f"{entry['task']} ({entry['questions']}{_examples(entry['few_shot'])})")
+        examples = f", {entry['few_shot']}" if entry["few_shot"] else ""
+        name = "" if again else safe(f"{entry['task']} ({entry['questions']}{examples})")
         table.add_row(name, safe(entry["metric"]), *(_cell(entry["models"].get(model)) for model in models))
         for reference in (f"M{k}" for k in REFERENCES):
             if any(reference in found["change"] for found in entry["models"].values()):
@@ -95,10 +96,6 @@ def show(data: dict[str, Any], models: list[str], as_json: bool) -> None:
         say(f"{model}: {task}: {count} prompts were longer than model.max_length tokens and lost their beginning")
     for reference in (f"M{k}" for k in REFERENCES if len(models) > k + 1):
         say(tax(main, models[-1], reference))
-
-
-def _examples(few_shot: int | None) -> str:
-    return f", {few_shot}" if few_shot else ""
 
 
 def _cell(found: dict[str, Any] | None) -> str:
