@@ -6,7 +6,7 @@ from typing import Protocol
 
 from srlm.records import Messages
 
-DIED = "vLLM's engine process ended: it was killed, or ran out of memory"
+DIED = "vLLM's engine process ended: it was killed or ran out of memory"
 
 
 @dataclass(frozen=True)
