@@ -18,7 +18,7 @@ from srlm.iterate import Iteration
 from srlm.loop.stages import stages
 from srlm.report.html import write_page
 from srlm.run.folder import Run
-from srlm.store import write_json
+from srlm.store import read_json, write_json
 from tests.helpers.page_run import ATTACKS, HOSTILE_ID, ROWS, page_run
 from tests.helpers.ranked_run import judge, ranked_run, reply
 from tests.helpers.run_folder import bare_run
@@ -122,6 +122,9 @@ def judged_run(root: Path) -> Run:
     against = {"M1": {"win_rate": 0.55, "interval": [0.45, 0.65], "controlled_interval": [0.4, 0.6]}}
     write_json(run.at(1).gate, gate)
     write_json(run.at(2).versus, {"against": against})
+    figures = read_json(run.at(2).metrics)
+    del figures["canaries"]  # as with eval.canaries = 0
+    write_json(run.at(2).metrics, figures)
     return run
 
 
