@@ -14,6 +14,7 @@ from srlm.judge.rubric import WIDEST, load_rubric
 from srlm.judge_file.columns import Columns
 from srlm.packaged import PROMPTS
 from srlm.run.folder import Run, find_run
+from srlm.run.stage import number_of
 from srlm.settings import Config
 
 STDIN = "-"
@@ -147,12 +148,6 @@ def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
 def _model_of(run: Run, iteration: str | None) -> str:
     """The weights of --iteration, by default of the last model that is trained."""
     models = [0, *run.trained]
-    t = models[-1]
-    if iteration is not None:
-        match = re.fullmatch(r"[Mm]?(\d+)", iteration)
-        if match is None or int(match[1]) not in models:
-            known = ", ".join(f"M{n}" for n in models)
-            raise UserError(f"--iteration {iteration}: {run.root} has no such model", f"it has {known}")
-        t = int(match[1])
+    t = models[-1] if iteration is None else number_of(iteration, models)
     say(f"Judge: M{t} of {run.root}")
     return run.model(t)

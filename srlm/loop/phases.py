@@ -16,7 +16,7 @@ from srlm.loop.stages import stages
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run, Status
 from srlm.run.paths import BASELINE
-from srlm.run.stages import Stage, model_number
+from srlm.run.stage import Stage, model_number
 from srlm.train.job import TrainJob
 from srlm.train.steps import TrainingStep
 

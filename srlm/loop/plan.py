@@ -11,7 +11,7 @@ from srlm.loop.redo import made_from
 from srlm.loop.stages import stages
 from srlm.records import EvalRow, PromptRow, Rollout
 from srlm.run.folder import Run, State
-from srlm.run.stages import Stage, opponents
+from srlm.run.stage import Stage, opponents
 from srlm.store import read_json, read_rows
 
 

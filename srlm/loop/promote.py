@@ -45,7 +45,11 @@ def best_so_far(models: list[dict[str, Any]], settings: PromoteSettings) -> Best
             held.append(f"{figures['model']}: {'; '.join(map(str, against))}")
             continue
         gain = _gain(figures, best, settings)
-        best, why, held = figures, f"{gain.shown}; no other check objects" if gain else "no check objects", []
+        best, why, held = (
+            figures,
+            f"{gain.shown}; nothing speaks against it" if gain else "nothing speaks against it",
+            [],
+        )
     return Best(best["model"], ". Not ".join([why, *held]))
 
 

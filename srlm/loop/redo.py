@@ -7,7 +7,7 @@ from pathlib import Path
 from srlm.errors import UserError
 from srlm.loop.stages import stages
 from srlm.run.folder import Run
-from srlm.run.stages import Stage
+from srlm.run.stage import Stage
 from srlm.store import write_json
 
 

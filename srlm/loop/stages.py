@@ -2,7 +2,7 @@
 
 from srlm.run.folder import Run
 from srlm.run.paths import BASELINE
-from srlm.run.stages import JUDGED, SAMPLED, Stage, opponents
+from srlm.run.stage import JUDGED, SAMPLED, Stage, opponents
 from srlm.train.steps import SFT, TrainingStep, step_of
 
 MEASURED = ("eval.grader", "eval.candidates", "eval.canaries")  # of [eval], what a model's own evaluation reads

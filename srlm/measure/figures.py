@@ -8,7 +8,6 @@ judge or a decision lies in files of its own:
     M_t/versus.json    M_t head to head with earlier models
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from srlm.measure.metrics import (
 from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, Rollout
 from srlm.run.folder import Run
 from srlm.run.paths import ModelPaths
+from srlm.run.stage import number_of
 from srlm.store import read_json, read_rows, write_json
 
 T = TypeVar("T")
@@ -51,20 +51,7 @@ def measured_model(run: Run, name: str | None) -> int:
     measured = run.measured
     if not measured:
         raise UserError(f"{run.root} has no evaluated model yet", f"run `srlm iterate 1 --run {run.root}`")
-    t = measured[-1] if name is None else number_of(name, measured)
-    if t is None:
-        raise UserError(f"{name}: not the name of a model", f"choose one of {', '.join(f'M{t}' for t in measured)}")
-    return t
-
-
-def number_of(name: str, measured: list[int]) -> int | None:
-    """The t of "M2"; None for what is no name of a model of a run. Raises UserError for one that is not `measured`."""
-    match = re.fullmatch(r"[Mm](\d+)", name)
-    if match is None:
-        return None
-    if int(match[1]) not in measured:
-        raise UserError(f"{name}: not evaluated yet", f"choose one of {', '.join(f'M{t}' for t in measured)}")
-    return int(match[1])
+    return measured[-1] if name is None else number_of(name, measured)
 
 
 def pair_figures(figures: dict[str, Any]) -> dict[str, Any] | None:

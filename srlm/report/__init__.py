@@ -1,15 +1,14 @@
 """What a run folder holds, for people (tables, pages) and for programs (data). Imports neither torch nor a stage."""
 
 import json
-import re
 from typing import Any
 
 from srlm.console import out, say
-from srlm.errors import UserError
 from srlm.measure.figures import outdated
 from srlm.report.data import model_data, run_data
 from srlm.report.tables import print_model, print_run
 from srlm.run.folder import Run
+from srlm.run.stage import number_of
 
 
 def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
@@ -17,7 +16,7 @@ def inspect_run(run: Run, model: str | None, as_json: bool) -> None:
 
     Works while the run is unfinished. Raises UserError for a model that the run does not have, or a broken file.
     """
-    data = run_data(run) if model is None else model_data(run, _number(run, model))
+    data = run_data(run) if model is None else model_data(run, number_of(model, run.begun))
     say_outdated(run)
     if as_json:
         _print_json(data)
@@ -52,7 +51,7 @@ def inspect_rows(
     """
     from srlm.report.listing import find_row, list_rows, print_list, print_row
 
-    numbers = run.begun if model is None else [_number(run, model)]
+    numbers = run.begun if model is None else [number_of(model, run.begun)]
     items = find_row(run, numbers, row) if row else list_rows(run, numbers, sort, grep, limit, reverse)
     if as_json:
         _print_json(items)
@@ -65,11 +64,3 @@ def inspect_rows(
 
 def _print_json(data: Any) -> None:
     out().file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")  # ASCII: no control character gets through
-
-
-def _number(run: Run, model: str) -> int:
-    known = run.begun
-    match = re.fullmatch(r"[Mm](\d+)", model)
-    if not match or int(match[1]) not in known:
-        raise UserError(f"{run.root} has no model {model}", f"it has {', '.join(f'M{t}' for t in known)}")
-    return int(match[1])

@@ -19,7 +19,7 @@ from srlm.errors import UserError
 from srlm.judge.prompts import Templates
 from srlm.process.lock import locked
 from srlm.run.paths import BaselinePaths, ModelPaths, RunPaths
-from srlm.run.stages import Stage, model_number
+from srlm.run.stage import Stage, model_number
 from srlm.settings import FORMAT, Config
 from srlm.store import digest, file_digest, read_json, write_json
 

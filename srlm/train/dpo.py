@@ -9,7 +9,7 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.records import Messages
 from srlm.run.folder import Run
-from srlm.run.stages import JUDGED, SAMPLED, Stage, model_number
+from srlm.run.stage import JUDGED, SAMPLED, Stage, model_number
 from srlm.settings import DPOSettings
 from srlm.store import read_json
 from srlm.train.encode import Encoded, Encoder, Reply, TrainingRow, empty

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.run.folder import Run
-from srlm.run.stages import Stage
+from srlm.run.stage import Stage
 from srlm.train import dpo, sft
 from srlm.train.encode import Encoded, Encoder, Reply, TrainingRow
 from srlm.train.job import TrainJob

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.errors import UserError
-from srlm.measure.figures import number_of
 from srlm.measure.versus.answers import Answers, answers_from_file, ask, held_out_answers
 from srlm.measure.versus.compare import compare, compare_run
 from srlm.measure.versus.verdicts import RunJudge
 from srlm.run.folder import Run
+from srlm.run.stage import is_model, number_of
 from srlm.store import digest, write_json
 
 COLUMNS = ("prompts", "win rate", "95%", "length-controlled", "95%", "win / tie / loss", "length", "orders agree")
@@ -47,7 +47,7 @@ def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path
     judge = RunJudge(run)
 
     def answers(model: str) -> Answers:
-        t = number_of(model, measured)
+        t = number_of(model, measured) if is_model(model) else None
         if t is not None and prompts is None:
             return held_out_answers(run, t)
         name = model if t is None else run.model(t)

@@ -6,11 +6,11 @@ from typing import Any
 from srlm.console import say
 from srlm.errors import UserError
 from srlm.measure.versus.answers import Answers, held_out_answers
-from srlm.measure.versus.figures import Outcome, head_to_head, scored_points
-from srlm.measure.versus.verdicts import Item, RunJudge, item
+from srlm.measure.versus.statistics import Outcome, head_to_head, scored_points
+from srlm.measure.versus.verdicts import Question, RunJudge, question
 from srlm.records import Judgement, Messages
 from srlm.run.folder import Run
-from srlm.run.stages import opponents
+from srlm.run.stage import opponents
 from srlm.store import write_json
 
 
@@ -41,11 +41,11 @@ def compare(judge: RunJudge, pairs: list[tuple[Answers, Answers]], lock: int) ->
     return [head_to_head([_outcome(judge, verdicts, one, other) for one, other in rows]) for rows in met]
 
 
-def _items(judge: RunJudge, one: tuple[Messages, str], other: tuple[Messages, str]) -> list[Item]:
-    """What the judge must see to tell the two apart; the same two in whichever order are the same item."""
+def _items(judge: RunJudge, one: tuple[Messages, str], other: tuple[Messages, str]) -> list[Question]:
+    """What the judge must see to tell the two apart; the same two in whichever order are the same question."""
     if not judge.pairwise:
-        return [item(*_alone(one)), item(*_alone(other))]
-    return [] if one[1] == other[1] else [item(one[0], sorted([one[1], other[1]]))]
+        return [question(*_alone(one)), question(*_alone(other))]
+    return [] if one[1] == other[1] else [question(one[0], sorted([one[1], other[1]]))]
 
 
 def _alone(answer: tuple[Messages, str]) -> tuple[Messages, list[str]]:

@@ -24,7 +24,7 @@ from srlm.settings import SCORED_BY, JudgeSettings
 from srlm.store import Appender, digest, read_rows, write_json
 
 
-class Item(Record):
+class Question(Record):
     """One thing to judge; its id is the digest of the other two."""
 
     id: str
@@ -32,9 +32,9 @@ class Item(Record):
     responses: list[str]
 
 
-def item(messages: Messages, responses: list[str]) -> Item:
+def question(messages: Messages, responses: list[str]) -> Question:
     """The item with its id."""
-    return Item(id=digest(messages, responses), messages=messages, responses=responses)
+    return Question(id=digest(messages, responses), messages=messages, responses=responses)
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class RunJudge:
         """Where its verdicts lie."""
         return VerdictPaths(self.run.paths.versus / digest(self.record))
 
-    def judge(self, items: Iterable[Item], lock: int) -> dict[str, list[list[Judgement]]]:
-        """Item id -> judgements of each of its responses; a child judges those that are not known yet.
+    def judge(self, items: Iterable[Question], lock: int) -> dict[str, list[list[Judgement]]]:
+        """Question id -> judgements of each of its responses; a child judges those that are not known yet.
 
         Raises UserError for a judge that cannot be used, StageError when the child crashed.
         """
         wanted = {one.id: one for one in items}
         self.paths.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.paths.judge, self.record)
-        known = [row.id for row in read_rows(self.paths.items, Item)]
+        known = [row.id for row in read_rows(self.paths.items, Question)]
         with Appender(self.paths.items) as file:
             file.append_all(one for one in wanted.values() if one.id not in set(known))
         known += [name for name in wanted if name not in set(known)]

@@ -160,9 +160,9 @@ class TestOneModel:
         assert found["examples"]["pairs"][0]["margin"] == 2.0
         assert found["training"]["last"]["loss"] == pytest.approx(0.5)
 
-    @pytest.mark.parametrize("name", ["M3", "model", "M-1", "2"])
+    @pytest.mark.parametrize("name", ["M3", "model", "M-1", "3"])
     def test_unknown_model_is_the_users_error(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(UserError, match="it has M0, M1, M2"):
+        with pytest.raises(UserError, match="choose one of M0, M1, M2"):
             inspect_run(finished_run(tmp_path), name, as_json=False)
 
     def test_broken_row_is_named(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from srlm.loop.plan import check_plan, disk_use, make_plan
 from srlm.loop.redo import set_aside
 from srlm.loop.stages import stages
 from srlm.run.folder import Run, find_run
-from srlm.run.stages import opponents
+from srlm.run.stage import opponents
 from srlm.settings import PairSettings, TrainSettings, VersusSettings
 from tests.helpers.run_folder import bare_run, finished_run
 

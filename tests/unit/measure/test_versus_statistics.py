@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from srlm.judge.agreement import bootstrap_interval
-from srlm.measure.versus.figures import Outcome, head_to_head, length_controlled, scored_points
+from srlm.measure.versus.statistics import Outcome, head_to_head, length_controlled, scored_points
 
 
 def outcome(points: float | None, chars: int = 10, consistent: list[bool] | None = None) -> Outcome:

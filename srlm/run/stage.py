@@ -1,9 +1,12 @@
 """What a stage of a run is. Which stages a run has is told by `loop.stages`; those of a training step are its own."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlm.errors import UserError
 from srlm.run.paths import BASELINE
 
 # Settings that several stages read.
@@ -48,6 +51,19 @@ def model_number(name: str) -> int:
     """The t of a stage's name "M{t}/..."; 0 for the baseline's."""
     model = name.partition("/")[0]
     return 0 if model == BASELINE else int(model[1:])
+
+
+def is_model(name: str) -> bool:
+    """Whether this is how a user names a model of a run: M2, m2 or 2."""
+    return re.fullmatch(r"[Mm]?\d+", name) is not None
+
+
+def number_of(name: str, known: Collection[int]) -> int:
+    """The t of the model that a user names. Raises UserError where it is not one of those `known`."""
+    t = int(name.lstrip("Mm")) if is_model(name) else None
+    if t is None or t not in known:
+        raise UserError(f"{name}: not a model of this run", f"choose one of {', '.join(f'M{k}' for k in known)}")
+    return t
 
 
 def opponents(t: int, pairwise: bool) -> list[int]:
