@@ -34,7 +34,7 @@ def make(base: Path, tmp_path: Path) -> Make:
         kind = {"sft": SFTSettings, "dpo": DPOSettings}[algorithm]
         train = {"per_device_batch": 4, "save_steps": 2} | changes.pop("train", {})
         optimizer = {"learning_rate": 5e-3, "epochs": 2, "batch_size": 8} | changes.pop("optimizer", {})
-        paths = {"out": "model", "checkpoints": "checkpoints", "log": "train.jsonl"}
+        paths = {"out": "model", "checkpoints": "checkpoints", "log": "train.jsonl", "reference": "reference.json"}
         values: dict[str, Any] = {key: folder / path for key, path in paths.items()}
         values |= {"algorithm": algorithm, "model": str(base), "rows": folder / "rows.jsonl", "seed": 7}
         values |= {"max_length": 128, "train": TrainSettings(**train), "optimizer": kind(**optimizer)}

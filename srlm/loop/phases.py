@@ -39,6 +39,7 @@ class Phases:
             out=paths.weights,
             checkpoints=paths.checkpoints,
             log=paths.train_log,
+            reference=paths.reference,
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
             train=run.config.train,

@@ -36,7 +36,7 @@ def stages(run: Run, n: int) -> list[Stage]:
 
 def _train(run: Run, model: str, step: TrainingStep) -> Stage:
     paths = run.paths.trained(model)
-    files = (paths.weights, paths.checkpoints, paths.train_log, paths.train_rows)
+    files = (paths.weights, paths.checkpoints, paths.train_log, paths.train_rows, paths.reference)
     settings = ("run", "model", "train", step.name)
     return Stage(f"{model}/train", settings, step.inputs(run, model), files, step=step.name)
 

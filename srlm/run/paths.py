@@ -14,6 +14,7 @@ class TrainedPaths:
         self.checkpoints = folder / "checkpoints"
         self.train_rows = folder / "train_rows.jsonl"  # what it was trained on, where that was made for it
         self.train_log = folder / "train.jsonl"  # a row per optimizer step
+        self.reference = folder / "reference.json"  # DPO: what the starting model makes of each row
 
 
 class BaselinePaths(TrainedPaths):

@@ -52,9 +52,10 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def has_bf16() -> bool:
-    """Whether an accelerator computes in bfloat16 here."""
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+def in_bf16(job: TrainJob) -> bool:
+    """Whether forward passes compute in bfloat16: wherever an accelerator can, unless `extra` says otherwise."""
+    can = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return bool(job.optimizer.extra.get("bf16", can))
 
 
 def _owned(job: TrainJob) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _defaults(job: TrainJob) -> dict[str, Any]:
     return {
         "project": PROJECT,
         "run_name": run_name(job),
-        "bf16": has_bf16(),
+        "bf16": in_bf16(job),
         "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,  # the parent draws progress from train.jsonl
         "dataloader_pin_memory": torch.cuda.is_available(),

@@ -106,16 +106,16 @@ def replies(row: Encoded) -> list[Reply]:
 def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any) -> Any:
     """TRL's trainer for encoded rows.
 
-    The reference is the starting model. Training all weights: a second copy, loaded from the same place in the same
-    dtype, which no optimizer knows. LoRA: the model with its adapter switched off; the adapter is always a fresh
-    one on plain weights (`load_model` refuses others), so that what is left is the starting model.
+    The reference is the starting model, which the trainer's still is when it is made. Its log-probabilities are
+    computed then (`reference`), so that it need not be held.
     """
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
     from srlm.train.arguments import training_arguments
     from srlm.train.batches import LevelledBatches
-    from srlm.train.models import load_model, lora_config
+    from srlm.train.models import lora_config
+    from srlm.train.reference import with_reference
 
     class Trainer(LevelledBatches, DPOTrainer):
         """With srlm's row order, on rows that are encoded already."""
@@ -123,19 +123,17 @@ def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any)
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
-    lora = lora_config(job.train.lora)
-    made: Any = Trainer(
+        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+            return with_reference(self, dataset, job)
+
+    return Trainer(
         model=model,
-        ref_model=None if lora else load_model(job)[0],
         args=training_arguments(job, DPOConfig, own_arguments(job)),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=lora,
+        peft_config=lora_config(job.train.lora),
         callbacks=[callback],
     )
-    if lora and (made.ref_model is not None or list(made.model.peft_config) != ["default"]):
-        raise RuntimeError("under LoRA the reference must be the starting model with its one adapter switched off")
-    return made
 
 
 def own_arguments(job: TrainJob) -> dict[str, Any]:
@@ -146,7 +144,7 @@ def own_arguments(job: TrainJob) -> dict[str, Any]:
     if "label_smoothing" in settings.extra and not SMOOTHED & {*([losses] if isinstance(losses, str) else losses)}:
         fix = f"set loss_type to one that uses it: {', '.join(sorted(SMOOTHED))}"
         raise UserError("dpo.extra: label_smoothing does nothing with this loss", fix)
-    return {"beta": settings.beta} | dpo_losses(settings.nll_weight, job.consistency)
+    return {"beta": settings.beta, "precompute_ref_log_probs": True} | dpo_losses(settings.nll_weight, job.consistency)
 
 
 def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
@@ -171,17 +169,20 @@ def dpo_losses(nll_weight: float, consistency: float) -> dict[str, Any]:
 def check_reference(row: dict[str, Any], job: TrainJob) -> None:
     """At the first step policy and reference are one model, so that the implicit rewards are 0 but for rounding.
 
-    Raises RuntimeError otherwise: training against a wrong reference looks healthy and is worthless.
+    Rounding differs with the rows that share a forward pass, and those are others than for the reference. Raises
+    RuntimeError otherwise: training against a wrong reference looks healthy and is worthless.
     """
+    from srlm.train.arguments import in_bf16
+
     assert isinstance(job.optimizer, DPOSettings)
+    rounding = 1e-2 if in_bf16(job) else 1e-3  # of a log-probability
     for side in ("chosen", "rejected"):
         if (reward := row.get(f"rewards_{side}")) is None:
             return
-        if abs(reward) > 1e-3 * job.optimizer.beta * (1 + abs(row[f"logps_{side}"])):
+        if abs(reward) > rounding * job.optimizer.beta * (1 + abs(row[f"logps_{side}"])):
             raise RuntimeError(f"the DPO reference is not the starting model: reward of {side} is {reward} at step 1")
 
 
 def note(job: TrainJob) -> dict[str, Any]:
     """Which model is the reference, for the run's record."""
-    how = "the starting model with the LoRA adapter switched off" if job.train.lora.rank else "a frozen copy of it"
-    return {"reference": {"model": job.model, "how": how}}
+    return {"reference": {"model": job.model, "how": "its log-probabilities, computed before the first step"}}

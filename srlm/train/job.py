@@ -22,6 +22,7 @@ class TrainJob(Job):
     out: Path  # the model folder, moved into place when all else is done
     checkpoints: Path
     log: Path  # train.jsonl, one row per optimizer step
+    reference: Path  # DPO: the reference's log-probabilities of the rows, computed once (see `reference`)
     seed: int
     max_length: int  # tokens of prompt and reply together; longer rows are left out and counted, never cut
     train: TrainSettings

@@ -202,6 +202,7 @@ def two_steps(algorithm: str, model: Path, folder: Path) -> TrainJob:
         out=folder / "model",
         checkpoints=folder / "checkpoints",
         log=folder / "train.jsonl",
+        reference=folder / "reference.json",
         seed=7,
         max_length=128,
         train=TrainSettings(per_device_batch=4, save_steps=100),

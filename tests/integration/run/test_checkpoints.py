@@ -218,7 +218,8 @@ from srlm.train.job import TrainJob
 from srlm.train.models import load_model, load_tokenizer
 run, nowhere = Run(Path(sys.argv[1])), Path("nowhere")
 job = TrainJob(algorithm="sft", model=run.model(0), revision=run.revision(run.model(0)), rows=nowhere, out=nowhere,
-    checkpoints=nowhere, log=nowhere, seed=1, max_length=64, train=run.config.train, optimizer=run.config.sft)
+    checkpoints=nowhere, log=nowhere, reference=nowhere, seed=1, max_length=64, train=run.config.train,
+    optimizer=run.config.sft)
 load_tokenizer(job)
 print(load_model(job)[0].config.rms_norm_eps)
 print(load_model(job.model_copy(update={"revision": None}))[0].config.rms_norm_eps)

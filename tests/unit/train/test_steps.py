@@ -56,7 +56,7 @@ OLD = TrainSettings(save_dtype="base")  # as all trainings were before the setti
 
 def job(folder: Path, step: str, optimizer: OptimizerSettings, **changes: Any) -> TrainJob:
     write_rows(folder / "rows.jsonl", [{"id": "a"}])
-    paths: dict[str, Any] = {name: folder / name for name in ("out", "checkpoints", "log")}
+    paths: dict[str, Any] = {name: folder / name for name in ("out", "checkpoints", "log", "reference")}
     values = {"algorithm": step, "optimizer": optimizer, "rows": folder / "rows.jsonl", "train": OLD}
     return TrainJob(**paths | values | {"model": "m", "seed": 3, "max_length": 99} | changes)
 
