@@ -189,9 +189,9 @@ class PairSettings(Settings):
 
 
 class LoraSettings(Settings):
-    """Low-rank adaptation through peft, merged into the saved model."""
+    """Low-rank adaptation through peft. Each model is then M0 and an adapter, which `srlm export` merges."""
 
-    rank: int = Field(0, ge=0, description="LoRA rank; 0 trains all weights.")
+    rank: int = Field(0, ge=0, le=512, description="LoRA rank; 0 trains all weights.")
     alpha: float = Field(32, gt=0, description="LoRA scaling.")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout.")
     target_modules: str = Field("all-linear", description="Modules to adapt, as peft names them.")

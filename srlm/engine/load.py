@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.engine import Engine
+from srlm.model.adapter import base_of
 from srlm.model.check import check_model
 from srlm.records import Record
 from srlm.settings import Config
@@ -71,8 +72,8 @@ def local_model(config: Config, model: str, revision: str | None) -> LocalModel:
 
 
 def local_weights(spec: EngineSpec | None) -> str:
-    """The model that a child loads for this spec; "" where it loads none."""
-    return spec.model if isinstance(spec, LocalModel) else ""
+    """The model whose weights a child loads for this spec; "" where it loads none."""
+    return base_of(spec.model, None)[0] if isinstance(spec, LocalModel) else ""
 
 
 def weights_digest(model: str) -> str | None:

@@ -10,7 +10,7 @@ import itertools
 import os
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import TemplateError
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from srlm.engine import DIED, Sample, Sampling, may_go_on
 from srlm.engine.thoughts import TAGS, said
 from srlm.engine.walk import common_start, log_probabilities
 from srlm.errors import StageError, UserError
+from srlm.model.adapter import adapter_of, base_of
 from srlm.model.chat import CHAT_OPTIONS, control_strings, end_of_turn_ids
 from srlm.model.tokenizer import load_tokenizer
 from srlm.records import Messages
@@ -31,14 +32,16 @@ DIGITS = tuple("0123456789")
 def engine_arguments(model: str, revision: str | None, max_length: int, extra: dict[str, Any]) -> dict[str, Any]:
     """vLLM's EngineArgs for this machine; the user's own (`engine.args`) win. Sets the CPU's environment."""
     # asked of vLLM: torch.cuda, once asked, is initialised, and what vLLM starts by a fork cannot use the GPU any more
+    from vllm.config.lora import MaxLoRARanks
     from vllm.platforms import current_platform
 
     # No dtype on a GPU: vLLM's "auto" takes that of config.json, but for float32, as our models are saved, the first
     # that the platform and the architecture can (0.32, config/model.py, _resolve_auto_dtype): bfloat16, or float16 on
     # cards before Ampere, which have none. To say bfloat16 here would only break those.
+    base, base_revision = base_of(model, revision)
     arguments: dict[str, Any] = {
-        "model": model,
-        "revision": revision,
+        "model": base,
+        "revision": base_revision,
         "max_model_len": max_length,
         "enable_prefix_caching": True,  # judge prompts share the rubric
         "disable_log_stats": True,
@@ -62,6 +65,12 @@ def engine_arguments(model: str, revision: str | None, max_length: int, extra: d
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(max_length, CPU_BATCHED_TOKENS),
         }
+    if adapter := adapter_of(model):
+        rank = next(size for size in get_args(MaxLoRARanks) if size >= adapter.rank)
+        arguments |= {"tokenizer": model, "enable_lora": True, "max_lora_rank": rank}
+        # unless it is told that no adapter changes the head, the log-probabilities of prompts fail (on a CPU) or are
+        # wrong (vLLM issue 51594)
+        arguments["lora_target_modules"] = adapter.modules or None
     return arguments | extra
 
 
@@ -85,6 +94,7 @@ class VllmEngine:
     def __init__(self, model: str, revision: str | None, max_length: int, extra: dict[str, Any], seed: int) -> None:
         arguments = engine_arguments(model, revision, max_length, extra) | {"seed": seed}
         from vllm import EngineArgs, envs
+        from vllm.lora.request import LoRARequest
 
         self._tokenizer = load_tokenizer(model, revision)
         self._stop_ids = end_of_turn_ids(self._tokenizer)
@@ -93,7 +103,7 @@ class VllmEngine:
         check_names(extra, {field.name for field in fields(EngineArgs)})
         kind = _OwnProcess if envs.VLLM_ENABLE_V1_MULTIPROCESSING else _InProcess
         try:
-            self.core = kind(arguments)
+            self.core = kind(arguments, LoRARequest("adapter", 1, model) if adapter_of(model) else None)
         except ValueError as error:  # pydantic's, too: its first line only counts the errors
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error).splitlines()[0]
@@ -179,12 +189,13 @@ class VllmEngine:
 class _InProcess:
     """vLLM's engine in this process: one task steps it while requests are open, and resolves a future for each."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], adapter: Any) -> None:
         from vllm import EngineArgs, LLMEngine
         from vllm.usage.usage_lib import UsageContext
 
         # the context decides how many sequences and tokens a batch may have: that of a server is smaller
         self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+        self._adapter = adapter
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._stepper: asyncio.Task[None] | None = None
         self._numbers = itertools.count()
@@ -193,7 +204,7 @@ class _InProcess:
         """What the engine says to one request, which joins the running batch."""
         number = str(next(self._numbers))
         future = self._futures[number] = asyncio.get_running_loop().create_future()
-        self.engine.add_request(number, {"prompt_token_ids": prompt}, parameters)
+        self.engine.add_request(number, {"prompt_token_ids": prompt}, parameters, lora_request=self._adapter)
         if self._stepper is None or self._stepper.done():
             self._stepper = asyncio.create_task(self._step_until_idle())
         try:
@@ -225,13 +236,14 @@ class _InProcess:
 class _OwnProcess:
     """vLLM's engine in a process of its own, whose death is heard of (a synchronous client would wait forever)."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], adapter: Any) -> None:
         from vllm import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
         engine_args = AsyncEngineArgs(**arguments, enable_log_requests=False)
         self.engine = AsyncLLM.from_engine_args(engine_args, usage_context=UsageContext.LLM_CLASS)
+        self._adapter = adapter
         self._numbers = itertools.count()
 
     async def request(self, prompt: list[int], parameters: Any) -> Any:
@@ -241,7 +253,8 @@ class _OwnProcess:
         found: Any = None
         number = str(next(self._numbers))
         try:
-            async for output in self.engine.generate({"prompt_token_ids": prompt}, parameters, number):
+            stream = self.engine.generate({"prompt_token_ids": prompt}, parameters, number, lora_request=self._adapter)
+            async for output in stream:
                 found = output  # the only one: parameters ask for the finished text alone
         except EngineDeadError:
             raise StageError(DIED) from None

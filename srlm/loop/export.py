@@ -15,9 +15,13 @@ from srlm.config import flat
 from srlm.errors import UserError
 from srlm.measure.figures import read_figures
 from srlm.measure.versus.answers import held_out_answers
+from srlm.model.adapter import adapter_of
+from srlm.process.launch import run_child
+from srlm.process.lock import locked
 from srlm.records import PreferencePair
 from srlm.run.folder import Run
 from srlm.store import read_rows, write_json, write_text
+from srlm.train.merge import MergeJob
 from srlm.train.steps import STEPS, step_of
 
 KEPT_BACK = "training.json"  # the trainer's record, with paths of this machine
@@ -34,7 +38,7 @@ def export_model(run: Run, t: int, out: Path) -> Path:
         raise UserError(problem, f"run `srlm iterate {max(t, 1)} --run {run.root}`")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        shutil.copytree(model, temporary / "model", ignore=shutil.ignore_patterns(KEPT_BACK))
+        _write_model(run, t, temporary / "model")
         write_text(temporary / "model" / "README.md", card(run, t, read_figures(run, t)))
         write_json(temporary / "model_outputs.json", list(_outputs(run, t)))
         if step_of(t).on_pairs:
@@ -43,6 +47,19 @@ def export_model(run: Run, t: int, out: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _write_model(run: Run, t: int, folder: Path) -> None:
+    """The model's own folder; an adapter is merged into its base."""
+    model = run.model(t)
+    if adapter_of(model) is None:
+        shutil.copytree(model, folder, ignore=shutil.ignore_patterns(KEPT_BACK))
+        return
+    folder.mkdir(parents=True)
+    job = MergeJob(adapter=model, out=folder, save_dtype=run.config.train.save_dtype)
+    with locked(folder.with_name("lock"), str(folder), "wait for it to finish") as lock:
+        run_child("srlm.train.merge", job, run.log(f"M{t}-merge"), [], lock)
+    folder.with_name("lock").unlink()
 
 
 def _outputs(run: Run, t: int) -> Iterator[dict[str, str]]:

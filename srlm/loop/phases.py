@@ -13,6 +13,7 @@ from srlm.console import say
 from srlm.generate.job import GenerateJob
 from srlm.generate.parts import Place, engines_of, watches
 from srlm.loop.stages import stages
+from srlm.model.adapter import adapter_of
 from srlm.process.launch import Watch, run_child
 from srlm.run.folder import Run, Status
 from srlm.run.paths import BASELINE
@@ -44,6 +45,7 @@ class Phases:
             max_length=run.config.model.max_length,
             train=run.config.train,
             optimizer=getattr(run.config, step.name),
+            merge=start > 0 and adapter_of(run.model(start)) is None,
             **step.values(run, name),
         )
         processes = run.config.train.num_processes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.errors import UserError
+from srlm.model.adapter import adapter_of, base_of
 from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.model.hub import files_of
 from srlm.model.tokenizer import has_default_template, load_tokenizer, notes_on
@@ -72,6 +73,8 @@ class CheckedModel:
 
 def check_base(model: str, revision: str | None = None) -> CheckedModel:
     """Check M0, which is to be trained: as `check_model`, and UserError for what can write but not be trained."""
+    if adapter_of(model):
+        raise UserError(f"{model} is a LoRA adapter, not a model", "merge it into its base first")
     config = _config(model, revision)
     if _sees_or_hears(config):
         raise _not_text_only(model, config)
@@ -88,10 +91,11 @@ def check_model(model: str, revision: str | None = None) -> CheckedModel:
 
     Raises UserError for no model, no causal LM, weights that are no safetensors, or a tokenizer that is missing.
     """
-    config, folder = _config(model, revision), Path(model)
-    _check_architecture(model, config)
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else files_of(model, revision)
-    _check_names(model, names)
+    base, base_revision = base_of(model, revision)
+    config, folder = _config(base, base_revision), Path(base)
+    _check_architecture(base, config)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else files_of(base, base_revision)
+    _check_names(base, names)
     if folder.is_dir():
         _check_files(folder)
     tokenizer = _tokenizer(model, revision)
@@ -106,8 +110,7 @@ def _config(model: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
-        fix = "name the folder of a whole model (an adapter must be merged first)"
-        raise UserError(f"{model}: no config.json", fix)
+        raise UserError(f"{model}: no config.json", "name the folder of a whole model")
     for library in ("transformers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)  # the one line that srlm says is enough
     try:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from srlm.model.adapter import base_of
 from srlm.model.chat import CHAT_OPTIONS, DEFAULT_CHAT_TEMPLATE, begins_texts, ensure_chat_template
 
 # Families whose models write nonsense unless a text begins with their beginning token (Gemma's <bos>). A tokenizer that
@@ -18,7 +19,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
 
     # not in Mistral's own format (tekken.json), which has no chat template and is no file of a trained model
     tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False, mistral_format=False)
-    config = PreTrainedConfig.get_config_dict(model, revision=revision)[0]
+    base, base_revision = base_of(model, revision)
+    config = PreTrainedConfig.get_config_dict(base, revision=base_revision)[0]
     family, begin = config.get("model_type") or "", config.get("bos_token_id")
     needed = family.startswith(NEED_BEGINNING)
     if needed and tokenizer.bos_token is None and isinstance(begin, int):

@@ -114,7 +114,7 @@ def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any)
 
     from srlm.train.arguments import training_arguments
     from srlm.train.batches import LevelledBatches
-    from srlm.train.models import lora_config
+    from srlm.train.models import fresh_adapter
     from srlm.train.reference import with_reference
 
     class Trainer(LevelledBatches, DPOTrainer):
@@ -131,7 +131,7 @@ def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any)
         args=training_arguments(job, DPOConfig, own_arguments(job)),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=lora_config(job.train.lora),
+        peft_config=fresh_adapter(job),
         callbacks=[callback],
     )
 

@@ -7,6 +7,7 @@ from pydantic import SerializeAsAny, ValidationError, ValidationInfo, field_vali
 
 from srlm.config import flat
 from srlm.errors import UserError
+from srlm.model.adapter import base_of
 from srlm.process.job import Job
 from srlm.settings import Config, OptimizerSettings, TrainSettings
 from srlm.store import digest, file_digest
@@ -27,6 +28,7 @@ class TrainJob(Job):
     max_length: int  # tokens of prompt and reply together; longer rows are left out and counted, never cut
     train: TrainSettings
     optimizer: SerializeAsAny[OptimizerSettings]
+    merge: bool = False  # LoRA: whether the result is plain weights again, not an adapter (no part of the digest)
     consistency: float = 1.0  # DPO: CREAM's C, by which the loss is softened; 1: not at all
 
     @field_validator("optimizer", mode="before")
@@ -45,7 +47,7 @@ class TrainJob(Job):
     @property
     def weights(self) -> str:
         """See `Job.weights`."""
-        return self.model
+        return base_of(self.model, None)[0]
 
     @property
     def lighter(self) -> str:

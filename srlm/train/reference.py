@@ -22,6 +22,8 @@ def with_reference(trainer: Any, rows: Any, job: TrainJob) -> Any:
         kept = {"job": job.digest()} | _log_probabilities(trainer, rows)
         if trainer.accelerator.is_main_process:
             write_json(job.reference, kept)
+    if "ref" in getattr(trainer.model, "peft_config", {}):  # TRL's copy of the adapter that is gone on with
+        trainer.model.delete_adapter("ref")
     for side in SIDES:
         rows = rows.add_column(f"ref_{side}_logps", kept[side])
     return rows

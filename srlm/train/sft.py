@@ -83,7 +83,7 @@ def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any)
 
     from srlm.train.arguments import training_arguments
     from srlm.train.batches import LevelledBatches
-    from srlm.train.models import lora_config
+    from srlm.train.models import fresh_adapter
 
     class Trainer(LevelledBatches, SFTTrainer):
         """With srlm's row order."""
@@ -93,6 +93,6 @@ def trainer(job: TrainJob, model: Any, tokenizer: Any, rows: Any, callback: Any)
         args=training_arguments(job, SFTConfig),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=lora_config(job.train.lora),
+        peft_config=fresh_adapter(job),
         callbacks=[callback],
     )

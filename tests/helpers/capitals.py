@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srlm.store import write_rows
+from tests.helpers.train_jobs import loaded
 
 FACTS = {"Peru": "Lima", "Kenya": "Nairobi", "France": "Paris", "Norway": "Oslo", "Japan": "Tokyo", "Cuba": "Havana"}
 FACTS |= {"Ghana": "Accra", "Iran": "Tehran", "Spain": "Madrid", "Italy": "Rome", "Egypt": "Cairo", "Chile": "Santiago"}
@@ -54,3 +55,26 @@ def write_tasks(folder: Path) -> Path:
 def srlm(*arguments: Any) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "srlm.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
+def directly(model: Path) -> tuple[float, float]:
+    """Accuracy of choosing and of writing, without the harness: transformers, one sequence at a time."""
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer, lm = AutoTokenizer.from_pretrained(model), loaded(model)
+    chosen = written = 0
+    for row in questions():
+        asked = [{"role": "user", "content": row["question"]}]
+        head = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        scores = []
+        for choice in row["choices"]:
+            tail = tokenizer(choice, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logits = lm(input_ids=torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].log_softmax(-1)
+            scores.append(float(logits.gather(1, torch.tensor(tail)[:, None]).sum()))
+        chosen += scores.index(max(scores)) == row["answer"]
+        answer = lm.generate(input_ids=torch.tensor([head]), max_new_tokens=32, do_sample=False)[0, len(head) :]
+        said = tokenizer.decode(answer, skip_special_tokens=True).split("\n")[0]
+        written += said == row["choices"][row["answer"]]
+    return chosen / len(FACTS), written / len(FACTS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srlm.settings import DPOSettings, SFTSettings, TrainSettings
+from srlm.settings import DPOSettings, LoraSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
 from tests.helpers.train_jobs import dpo_rows, sft_rows
@@ -190,8 +190,8 @@ def as_from_gguf(folder: Path) -> Path:
     return folder
 
 
-def two_steps(algorithm: str, model: Path, folder: Path) -> TrainJob:
-    """A training of two steps on eight rows; the model is made in the folder."""
+def two_steps(algorithm: str, model: Path, folder: Path, rank: int = 0) -> TrainJob:
+    """A training of two steps on eight rows, under LoRA where `rank` is above 0; the model is made in the folder."""
     make = {"sft": (SFTSettings, sft_rows), "dpo": (DPOSettings, dpo_rows)}
     settings, rows = make[algorithm]
     write_rows(folder / "rows.jsonl", rows(8))
@@ -205,6 +205,6 @@ def two_steps(algorithm: str, model: Path, folder: Path) -> TrainJob:
         reference=folder / "reference.json",
         seed=7,
         max_length=128,
-        train=TrainSettings(per_device_batch=4, save_steps=100),
+        train=TrainSettings(per_device_batch=4, save_steps=100, lora=LoraSettings(rank=rank)),
         optimizer=settings(learning_rate=5e-3, epochs=1, batch_size=4),
     )

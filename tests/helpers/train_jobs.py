@@ -126,7 +126,21 @@ def log_of(job: TrainJob) -> list[dict[str, Any]]:
 
 
 def weights(job: TrainJob) -> bytes:
-    return (job.out / "model.safetensors").read_bytes()
+    """All that the training learned: the model's weights, or its adapter's."""
+    [file] = job.out.glob("*.safetensors")
+    return file.read_bytes()
+
+
+def loaded(folder: str | Path) -> Any:
+    """What a job made, as transformers and peft load it, with no help of srlm's: weights, or a base and its adapter."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    if not (Path(folder) / "adapter_config.json").exists():
+        return AutoModelForCausalLM.from_pretrained(folder)
+    told = json.loads((Path(folder) / "adapter_config.json").read_text())
+    base = AutoModelForCausalLM.from_pretrained(told["base_model_name_or_path"], revision=told["revision"])
+    return PeftModel.from_pretrained(base, str(folder)).eval()
 
 
 def encoder(max_length: int = 128, **kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from srlm.config import to_toml
 from srlm.packaged import DEMO
 from srlm.store import write_rows, write_text
-from tests.helpers.capitals import CHOICE, FACTS, HEAD, WRITTEN, questions, srlm, write_tasks
+from tests.helpers.capitals import CHOICE, HEAD, WRITTEN, directly, questions, srlm, write_tasks
 from tests.helpers.run_folder import finished_run
 
 pytest.importorskip("lm_eval")
@@ -34,29 +34,6 @@ def run_of_two(root: Path) -> Path:
     weights = {name: tensor + 0.05 * randn(tensor.shape, generator=random) for name, tensor in load_file(file).items()}
     save_file(weights, file, {"format": "pt"})
     return root
-
-
-def directly(model: Path) -> tuple[float, float]:
-    """Accuracy of choosing and of writing, without the harness: transformers, one sequence at a time."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer, lm = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
-    chosen = written = 0
-    for row in questions():
-        asked = [{"role": "user", "content": row["question"]}]
-        head = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
-        scores = []
-        for choice in row["choices"]:
-            tail = tokenizer(choice, add_special_tokens=False)["input_ids"]
-            with torch.no_grad():
-                logits = lm(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].log_softmax(-1)
-            scores.append(float(logits.gather(1, torch.tensor(tail)[:, None]).sum()))
-        chosen += scores.index(max(scores)) == row["answer"]
-        answer = lm.generate(torch.tensor([head]), max_new_tokens=32, do_sample=False)[0, len(head) :]
-        said = tokenizer.decode(answer, skip_special_tokens=True).split("\n")[0]
-        written += said == row["choices"][row["answer"]]
-    return chosen / len(FACTS), written / len(FACTS)
 
 
 @pytest.mark.timeout(1800)

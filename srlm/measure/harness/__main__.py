@@ -140,7 +140,10 @@ def backend_arguments(model: LocalModel, seed: int) -> dict[str, Any]:
     from srlm.engine.vllm import engine_arguments
 
     arguments = engine_arguments(model.model, model.revision, model.max_length or 0, dict(model.arguments))
-    arguments.setdefault("tokenizer_revision", arguments["revision"])  # the backend's own tokenizer takes no other
+    if arguments.pop("enable_lora", False):
+        arguments["lora_local_path"] = arguments["tokenizer"]
+    else:
+        arguments.setdefault("tokenizer_revision", arguments["revision"])  # the backend's own tokenizer takes no other
     return arguments | {"pretrained": arguments.pop("model"), "seed": seed} | CHAT_OPTIONS
 
 

@@ -14,26 +14,35 @@ def half(tmp_path_factory: Any) -> str:
     return str(make_model(tmp_path_factory.mktemp("half"), make_tokenizer(), "bfloat16"))
 
 
-def survives(make: Make, half: str, algorithm: str, save_dtype: str, rank: int = 0, rate: float = 2e-5) -> Any:
+def survives(
+    make: Make, half: str, algorithm: str, save_dtype: str, rank: int = 0, rate: float = 2e-5, merge: bool = False
+) -> Any:
     train = {"save_dtype": save_dtype, "lora": LoraSettings(rank=rank)}
-    job = make(algorithm, f"{save_dtype}-{rank}", model=half, train=train, optimizer={"learning_rate": rate})
+    optimizer = {"learning_rate": rate}
+    job = make(algorithm, f"{save_dtype}-{rank}", model=half, train=train, optimizer=optimizer, merge=merge)
     return run(job)["survives"]
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "rank", "rate", "least", "most"),
-    # seen in bfloat16: 0.20, 0.05 and 1.00
-    [("sft", 0, 3e-6, 0, 0.5), ("dpo", 0, 1e-6, 0, 0.5), ("dpo", 4, 1e-4, 0.9, 1.1)],
+    ("algorithm", "rate"),
+    [("sft", 3e-6), ("dpo", 1e-6)],  # seen in bfloat16: 0.20 and 0.05
 )
-def test_float32_keeps_small_steps_and_bfloat16_loses_them(
-    make: Make, half: str, algorithm: str, rank: int, rate: float, least: float, most: float
-) -> None:
-    whole = survives(make, half, algorithm, "float32", rank, rate)
+def test_float32_keeps_small_steps_and_bfloat16_loses_them(make: Make, half: str, algorithm: str, rate: float) -> None:
+    whole = survives(make, half, algorithm, "float32", rate=rate)
     assert whole["stored"] == pytest.approx(1, abs=0.01)
     assert whole["rows"] == 20
-    assert least <= whole["bfloat16"] <= most
-    lossy = survives(make, half, algorithm, "base", rank, rate)
+    assert whole["bfloat16"] < 0.5
+    lossy = survives(make, half, algorithm, "base", rate=rate)
     assert lossy == whole | {"stored": whole["bfloat16"]}  # it is saved as it generates
+
+
+def test_an_adapter_keeps_steps_that_merging_would_lose(make: Make, half: str) -> None:
+    """Seen in bfloat16: the adapter beside its base 1.00, merged into it 0.15."""
+    apart = survives(make, half, "dpo", "float32", 4, 1e-6)
+    assert apart["stored"] == 1
+    assert apart["bfloat16"] == pytest.approx(1, abs=0.1)
+    merged = survives(make, half, "dpo", "base", 4, 1e-6, merge=True)
+    assert merged["bfloat16"] < 0.5
 
 
 def test_the_gain_is_trls_own_margin(make: Make, half: str, monkeypatch: Any) -> None:

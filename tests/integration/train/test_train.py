@@ -24,6 +24,7 @@ from tests.helpers.train_jobs import (
     dpo_rows,
     encoded,
     encoder,
+    loaded,
     log_of,
     make_model,
     make_tokenizer,
@@ -216,19 +217,86 @@ def test_reference_of_other_rows_is_computed_anew(make: Make) -> None:
     assert len(json.loads(job.reference.read_text())["chosen"]) == 8
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "save_dtype", "saved"),
-    [("sft", "float32", "float32"), ("sft", "base", "bfloat16"), ("dpo", "base", "bfloat16")],
-)
-def test_lora_saves_a_merged_model_in_the_dtype_that_is_asked_for(
-    make: Make, tmp_path: Path, algorithm: str, save_dtype: str, saved: str
+# --- LoRA ----------------------------------------------------------------------------------------------------------
+
+
+def chain(make: Make, count: int, **changes: Any) -> list[TrainJob]:
+    """M1 by SFT, and M2, M3 ... by DPO, each from the one before."""
+    lora = {"lora": LoraSettings(rank=4)}
+    jobs = [make("sft", "M1", train=lora, **changes)]
+    jobs += [
+        make("dpo", f"M{t}", train=lora, model=str(jobs[0].out.parent.parent / f"M{t - 1}" / "model"))
+        for t in range(2, count + 1)
+    ]
+    for job in jobs:
+        run(job)
+    return jobs
+
+
+@pytest.mark.parametrize("save_dtype", ["float32", "base"])
+def test_lora_keeps_the_adapter_beside_a_base_that_is_left_as_it_is(
+    make: Make, tmp_path: Path, save_dtype: str
 ) -> None:
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
+    before = (start / "model.safetensors").read_bytes()
+    job = make("sft", model=str(start), train={"lora": LoraSettings(rank=4), "save_dtype": save_dtype})
+    info = run(job)
+    adapter = load_file(job.out / "adapter_model.safetensors")
+    assert not (job.out / "model.safetensors").exists()
+    assert {str(tensor.dtype) for tensor in adapter.values()} == {"torch.float32"}
+    assert info["dtype"]["saved"] == "float32"
+    assert (start / "model.safetensors").read_bytes() == before
+    told = json.loads((job.out / "adapter_config.json").read_text())
+    assert (told["base_model_name_or_path"], told["r"]) == (str(start), 4)
+    assert AutoTokenizer.from_pretrained(job.out).chat_template == CHATML
+    row = encoded(encoder(), "dpo", dpo_rows())[0]
+    plain = log_probability(AutoModelForCausalLM.from_pretrained(start), row, "chosen")
+    assert abs(log_probability(loaded(job.out), row, "chosen") - plain) > 0.1
+
+
+def test_one_adapter_over_m0_goes_through_the_run(make: Make, base: Path) -> None:
+    """Each model goes on with the adapter of the one before, which is its reference: M3's is M2, not M0 nor M1."""
+    jobs = chain(make, 3)
+    assert [weights(job) for job in jobs] == list(dict.fromkeys(weights(job) for job in jobs))
+    for job in jobs:
+        told = json.loads((job.out / "adapter_config.json").read_text())
+        assert told["base_model_name_or_path"] == str(base)
+    rows = encoded(encoder(), "dpo", dpo_rows())
+    found = {
+        name: [log_probability(loaded(job.out), row, "chosen") for row in rows]
+        for name, job in zip(("M1", "M2"), jobs, strict=False)
+    }
+    for job, reference in ((jobs[1], "M1"), (jobs[2], "M2")):
+        assert json.loads(job.reference.read_text())["chosen"] == pytest.approx(found[reference], abs=1e-3)
+        assert log_of(job)[0]["rewards_chosen"] == pytest.approx(0, abs=1e-5)
+        assert log_of(job)[-1]["reward_margin"] > 0.01
+    assert found["M2"] != pytest.approx(found["M1"], abs=0.05)
+
+
+def test_interrupted_training_of_an_adapter_that_is_gone_on_with(make: Make, cut_after: Any) -> None:
+    first = chain(make, 1)[0]
+    changes = {"model": str(first.out), "train": {"lora": LoraSettings(rank=4), "save_steps": 2}}
+    run(straight := make("dpo", "straight", **changes))
+    cut_after(5)
+    with pytest.raises(CutError):
+        run(job := make("dpo", "cut", **changes))
+    cut_after(0)
+    assert run(job)["resumed_from_step"] == 4
+    assert weights(job) == weights(straight)
+
+
+@pytest.mark.parametrize(("save_dtype", "saved"), [("float32", "float32"), ("base", "bfloat16")])
+def test_lora_on_plain_weights_of_m1_is_merged(make: Make, tmp_path: Path, save_dtype: str, saved: str) -> None:
+    """As in runs whose M1 was merged: they go on so."""
     import torch
     from safetensors.torch import load_file
 
     start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
-    job = make(algorithm, model=str(start), train={"lora": LoraSettings(rank=4), "save_dtype": save_dtype})
-    info = run(job)
+    train = {"lora": LoraSettings(rank=4), "save_dtype": save_dtype}
+    info = run(job := make("dpo", model=str(start), merge=True, train=train))
     assert not list(job.out.glob("adapter*"))
     old, new = load_file(start / "model.safetensors"), load_file(job.out / "model.safetensors")
     assert old.keys() == new.keys()
@@ -358,11 +426,11 @@ def test_tensorboard_writes_beside_the_log(make: Make) -> None:
     assert list((job.log.parent / "tensorboard").glob("events*"))
 
 
-def test_adapter_folder_is_refused(make: Make, base: Path, tmp_path: Path) -> None:
+def test_adapter_that_names_no_base_is_refused(make: Make, base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     shutil.copytree(base, folder)
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="LoRA adapter"):
+    with pytest.raises(UserError, match="not a LoRA adapter that names its base model"):
         run(make("dpo", model=str(folder)))
 
 
