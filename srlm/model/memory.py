@@ -1,0 +1,182 @@
+"""What a training has to hold in memory, part by part in bytes, from a model's shape alone. Pure.
+
+The parts are those at the fullest moment of a step. They were read off the code that runs (transformers' layers, TRL's
+LM head, torch's optimizer) and are checked by benchmarks/memory.py against measured peaks on a CPU. Figures that stand
+for a measurement say so, and so do those that no GPU has confirmed yet. What an engine holds is in `engine_memory`.
+"""
+
+from dataclasses import dataclass
+
+from srlm.model.shape import Shape, lora_parameters, parameters_of
+
+FLOAT32, BFLOAT16 = 4, 2  # bytes
+ADAM = 2 * FLOAT32  # AdamW keeps two moments of each trained parameter, in float32 as the parameter itself
+# TRL 1.16 computes log-probabilities in tiles of at most so many tokens by so many entries of the vocabulary.
+TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
+# Without Triton its backward pass holds at its fullest the tile itself, seven float32 intermediates and a mask of bytes:
+# counted in trl/kernels/chunked_logprob.py, measured as 8.1 to 8.3 at four shapes. With Triton it works in place.
+TILES_ON_CPU = 8.25
+# The CUDA context, the kernels that are loaded, and blocks that torch's allocator cannot use. Not measured.
+GPU_OVERHEAD = 2**30
+# Measured on a CPU: the train child's imports (Linux, requirements/cpu.txt), and what libraries keep beside the parts.
+TRAIN_IMPORTS, CPU_BUFFERS = 640 * 2**20, 50 * 2**20
+# On a CPU the C library keeps blocks below this size (process/launch.MEMORY) when they are given back, and what lies
+# between them is lost: so much more than they hold. Fitted to measured peaks, of full trainings and of LoRA's.
+MAPPED = 32 * 2**20
+LOST, LOST_BY_LORA = 0.2, 0.6
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training process: `rows` a forward pass of at most `tokens` each. With `pairs` (DPO) a row is two sequences,
+    and a reference model is there too.
+    """
+
+    rows: int
+    tokens: int
+    pairs: bool = False
+    accumulation: int = 1  # forward passes an optimizer step
+    processes: int = 1
+    lora_rank: int = 0  # 0: all weights are trained
+    lora_dropout: float = 0.0
+    checkpointing: bool = False
+    gpu: bool = True  # there the forward pass is in bfloat16, and TRL's LM head has kernels of its own
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in the forward pass."""
+        return BFLOAT16 if self.gpu else FLOAT32
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens of a forward pass, padding included."""
+        return self.rows * self.tokens * (2 if self.pairs else 1)
+
+
+def training_memory(shape: Shape, job: Training) -> dict[str, int]:
+    """Part -> bytes that one training process holds at the fullest moment of a step; 0 for a part that it lacks."""
+    every, adapters = parameters_of(shape).total, lora_parameters(shape, job.lora_rank)
+    trained = adapters or every
+    # What is trained is float32, whatever it was saved in. Under LoRA the rest keeps its dtype, but for a CPU.
+    frozen = every * (shape.width if job.gpu else FLOAT32) if adapters else 0
+    result = {
+        "weights": frozen + trained * FLOAT32,
+        # A full DPO needs the starting model as it was; under LoRA that is the model with its adapters switched off.
+        "reference": every * FLOAT32 if job.pairs and not adapters else 0,
+        "optimizer": trained * ADAM,
+        # Processes average their gradients in buckets (torch's DDP): a second copy of all.
+        "buckets": trained * FLOAT32 if job.processes > 1 else 0,
+    }
+    head, gradients = lm_head(shape, job), trained * FLOAT32
+    moments = _moments(shape, job, gradients, head)
+    if job.gpu:
+        return result | max(moments, key=lambda parts: sum(parts.values())) | {"overhead": GPU_OVERHEAD}
+    small = 1.0 if adapters else _small_share(shape)
+    if tile_bytes(shape, job) >= MAPPED:
+        # The tiles lie beside what the C library keeps of the other moments, whose large blocks are gone by then.
+        left = gradients if job.accumulation > 1 else int(small * gradients)
+        moments = [moment | {"gradients": min(left, moment["gradients"]), "LM head": head} for moment in moments[1:]]
+    result |= max(moments, key=lambda parts: sum(parts.values())) | {"overhead": CPU_BUFFERS}
+    return result | {"lost": int((LOST_BY_LORA if adapters else LOST) * _kept_by_c(shape, job, result, small))}
+
+
+def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dict[str, int]]:
+    """What comes and goes, at the moments of a backward pass that may be the fullest: LM head, last and first layer."""
+    kept, copies = activations(shape, job), bfloat16_copies(shape, job)
+    layer, work = job.all_tokens * layer_activations(shape, job), layer_at_work(shape, job)
+    again = layer if job.checkpointing else 0  # what the layer kept is made again
+    # Gradients come as the backward pass goes, from the head down; with accumulation those of the pass before are there.
+    early = gradients if job.accumulation > 1 else 0
+    from_head = early or (0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32)
+    parts = ("gradients", "bfloat16 copies", "activations", "LM head")
+    moments = [
+        (early, copies, kept, head),
+        (from_head, copies, kept + again + work, 0),
+        (gradients, 0, layer + work, 0),
+    ]
+    return [dict(zip(parts, moment, strict=True)) for moment in moments]
+
+
+def activations(shape: Shape, job: Training) -> int:
+    """Bytes that the forward pass keeps for the backward pass; with checkpointing the input of each layer alone."""
+    if job.checkpointing:
+        # hidden states between layers are as wide as the weights of embedding and norms
+        width = shape.width if job.gpu and job.lora_rank else FLOAT32
+        return shape.layers * job.all_tokens * shape.hidden * width
+    return shape.layers * job.all_tokens * layer_activations(shape, job)
+
+
+def layer_activations(shape: Shape, job: Training) -> int:
+    """Bytes a token that one layer keeps for its backward pass (where layers differ, their mean)."""
+    family, hidden, query, width = shape.family, shape.hidden, shape.query, job.width
+    full = not job.lora_rank
+    # In bfloat16 each linear layer makes a copy of its input, and with dropout each adapter; else those that stand
+    # beside each other share it. The inputs of attention's last matrix and of the MLP's are counted further down.
+    apart = job.gpu or job.lora_dropout > 0
+    inputs = (3 + (2 if family.gated else 1)) * hidden if apart else 2 * hidden
+    # A norm keeps its input and, where its weight is trained, the normed values, all in float32. LayerNorm: the input.
+    norms = family.norms * hidden + (query + shape.key if family.qk_norm else 0)
+    norms *= 2 if full and not family.biases else 1
+    # Attention (SDPA) keeps query, key, value (these two repeated for all heads) and result, and a sum for each head;
+    # and the mask of padded rows, tokens x tokens a row, which each layer makes anew.
+    attention = (4 + family.rotary + (1 if apart and not full else 0)) * query + job.tokens
+    result = (inputs + attention) * width + (norms + shape.heads) * FLOAT32
+    if job.lora_rank:
+        result += 7 * job.lora_rank * width  # what lies between the two matrices of each adapter
+        # dropout remembers what it dropped: a byte a value on a GPU, a float32 on a CPU
+        dropped = 5 * hidden + query + shape.mlp if job.lora_dropout else 0
+        result += dropped * (1 if job.gpu else FLOAT32)
+    # The MLP keeps gate, its activation, up and their product; without a gate what its activation keeps.
+    dense = (2 + family.activation if family.gated else family.activation) * shape.mlp * width
+    if not shape.experts:
+        return result + dense
+    # An expert gets its share of the tokens as a copy, and keeps its result; grouped, all of this stays float32.
+    sparse = shape.active * (2 * hidden + 4 * shape.expert_mlp) * FLOAT32
+    return result + (shape.dense_layers * dense + (shape.layers - shape.dense_layers) * sparse) // shape.layers
+
+
+def layer_at_work(shape: Shape, job: Training) -> int:
+    """Bytes that the backward pass of one layer adds: the gradients of gate, up and their product, and of its input."""
+    wide = shape.active * shape.expert_mlp if shape.experts else shape.mlp
+    return job.all_tokens * (3 * wide * job.width + 2 * shape.hidden * FLOAT32)
+
+
+def tile_bytes(shape: Shape, job: Training) -> int:
+    """Bytes of one of the LM head's tiles."""
+    # on a GPU they are allocated whole, on a CPU only what is written to takes memory
+    entries = TILE_VOCABULARY if job.gpu else min(shape.vocabulary, TILE_VOCABULARY)
+    return min(job.all_tokens, TILE_TOKENS) * entries * job.width
+
+
+def lm_head(shape: Shape, job: Training) -> int:
+    """Bytes of the LM head's backward pass, with the hidden states that go into it."""
+    tiles = int(tile_bytes(shape, job) * (1 if job.gpu else TILES_ON_CPU))
+    # the last norm's input and result, the copy that the head keeps, and its gradient
+    hidden = 4 * job.all_tokens * shape.hidden * FLOAT32
+    # the gradient of the head's weights is made apart before it is added to the one that is there
+    weights = 0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32
+    return tiles + hidden + weights
+
+
+def bfloat16_copies(shape: Shape, job: Training) -> int:
+    """Bytes of the layers' float32 weights in bfloat16, made for the forward pass and kept to the backward pass.
+
+    Under checkpointing they go when the forward pass ends, which is not the fullest moment.
+    """
+    return 0 if job.lora_rank or not job.gpu or job.checkpointing else parameters_of(shape).layers * BFLOAT16
+
+
+def _small_share(shape: Shape) -> float:
+    """The share of the parameters that lie in blocks below MAPPED."""
+    counts = parameters_of(shape)
+    layers = counts.layers if shape.hidden * shape.mlp * FLOAT32 < MAPPED else 0
+    rest = counts.total - counts.layers if shape.hidden * shape.vocabulary * FLOAT32 < MAPPED else 0
+    return (layers + rest) / counts.total
+
+
+def _kept_by_c(shape: Shape, job: Training, parts: dict[str, int], small: float) -> int:
+    """Bytes that lie in small blocks and come and go. Weights are not among them: they are mapped from their file."""
+    result = int(small * (parts["optimizer"] + parts["gradients"]))
+    if job.all_tokens * shape.hidden * FLOAT32 < MAPPED:
+        result += parts["activations"]
+    return result if tile_bytes(shape, job) >= MAPPED else result + parts["LM head"]
