@@ -48,6 +48,8 @@ def init(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
 ) -> None:
     """Check the model and the seed data, and create a run folder."""
+    from srlm.report.memory import init_lines
+    from srlm.run.folder import Run
     from srlm.run.init import Sources, init_run
 
     sources = Sources(
@@ -61,7 +63,8 @@ def init(
         recipe=recipe,
         overrides=tuple(set_ or ()),
     )
-    init_run(run, sources).show()
+    made = init_run(run, sources)
+    made.show([] if made.already else init_lines(Run(made.root)))
 
 
 @app.command(epilog="srlm iterate 3 --run runs/a")
@@ -80,6 +83,9 @@ def iterate(
         typer.Option("--accept-judge", help="Continue despite the health gate's findings. run.json records them."),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop if a new model is not promoted.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start even if memory is too small by the plan. run.json records it.")
+    ] = False,
 ) -> None:
     """Bring the run to M_N: train each model, measure it, and let it make the training data for the next one.
 
@@ -102,7 +108,7 @@ def iterate(
     again = f"srlm iterate {n} --run {found.root}"
     hear_sigterm()
     try:
-        bring_to(found, n, redo, accept_judge, strict)
+        bring_to(found, n, redo, accept_judge, strict, force)
     except KeyboardInterrupt:
         say(f"Stopped. Finished work is safe. To continue: {again}")
         raise typer.Exit(INTERRUPTED) from None
@@ -338,12 +344,20 @@ def config(recipe: Annotated[str, typer.Option(help="Which recipe: demo, small o
     typer.echo(to_toml(parse_config(values, f"recipe {recipe}")))
 
 
-@app.command()
-def doctor() -> None:
+@app.command(epilog="srlm doctor --model ./my-model --recipe small")
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Show the memory that a run of this model needs: a folder or a hub id.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="For --model: the settings of demo, small or paper.")] = "paper",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For --model: override a setting.")
+    ] = None,
+) -> None:
     """Show what this machine has, what is missing, and how to get it."""
     from srlm.doctor import doctor as examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(model, recipe, set_ or []))
 
 
 def _version(show: bool) -> None:

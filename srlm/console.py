@@ -51,6 +51,11 @@ def safe(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def gib(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
 def say(message: str) -> None:
     """One message to the user, on stderr; above the progress bars when there are any."""
     err().print(safe(message), soft_wrap=True)

@@ -1,13 +1,8 @@
-"""`srlm doctor`: what this machine has, what is missing for the loop, and how to get it.
+"""`srlm doctor`: what this machine has, what is missing for the loop, and how to get it."""
 
-Torch is asked in a child process: a broken installation is then one line of the report, and this process stays light.
-"""
-
-import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,23 +12,19 @@ from typing import Any, Literal
 from rich.table import Table
 
 from srlm import __version__
-from srlm.console import out, safe, say
+from srlm.config import apply_overrides, load_recipe, parse_config
+from srlm.console import gib, out, safe, say
 from srlm.errors import DONE, FINDING
+from srlm.loop.needs import model_needs
+from srlm.process.machine import free_memory, probe_torch, this_machine
+from srlm.report.memory import show_table
+from srlm.settings import Config
 
 NEEDED = ("torch", "transformers", "trl", "datasets", "peft", "accelerate")
 GIB = 2**30
 INSTALL = "`make setup` in a checkout, or pip install srlm"
 # A 7B model needs more; the embedded demo needs less. Below these figures even the demo gets tight.
 LEAST_MEMORY, LEAST_DISK = 4 * GIB, 2 * GIB
-PROBE_SECONDS = 120  # importing torch from a cold disk takes tens of seconds
-
-_PROBE = """
-import json, torch
-gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-found = [{"name": gpu.name, "memory": gpu.total_memory} for gpu in gpus]
-print("PROBE" + json.dumps({"cuda": torch.version.cuda, "gpus": found}))
-"""
-
 State = Literal["ok", "note", "missing"]
 
 
@@ -47,8 +38,12 @@ class Check:
     fix: str = ""
 
 
-def doctor() -> int:
-    """Print the report. Exit code: 0 when the loop can run on this machine, 1 when something is missing."""
+def doctor(model: str | None = None, recipe: str = "paper", overrides: list[str] | None = None) -> int:
+    """Print the report; of a `model`, what memory a run of it needs with the settings of the recipe.
+
+    Exit code: 0 when the loop (with this model) can run on this machine, 1 when something is missing.
+    """
+    config = _config(model, recipe, overrides or []) if model is not None else None
     checks = examine(Path())
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(3):
@@ -62,7 +57,16 @@ def doctor() -> int:
         if missing
         else "The loop can run. Try: srlm init runs/demo --recipe demo"
     )
-    return FINDING if missing else DONE
+    needs = model_needs(config, this_machine()) if config else []
+    show_table(needs)
+    return FINDING if missing or any(need.short for need in needs) else DONE
+
+
+def _config(model: str, recipe: str, overrides: list[str]) -> Config:
+    """The settings that `srlm init` would give a run of this model. Raises UserError for wrong ones."""
+    values = load_recipe(recipe)
+    values = values | {"recipe": recipe, "model": values.get("model", {}) | {"path": model}}
+    return parse_config(apply_overrides(values, overrides), f"recipe {recipe} with --set")
 
 
 def examine(folder: Path) -> list[Check]:
@@ -75,24 +79,9 @@ def examine(folder: Path) -> list[Check]:
         *_devices(probe),
         _engine(has_gpu=bool(probe and probe.get("gpus"))),
         Check("cores", "ok", str(len(os.sched_getaffinity(0)))),  # those that this process may use
-        _room("memory", _memory(), LEAST_MEMORY, "even the demo may run out of memory"),
+        _room("memory", free_memory(), LEAST_MEMORY, "even the demo may run out of memory"),
         _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "free some space: every model of a run is kept"),
     ]
-
-
-def probe_torch() -> dict[str, Any]:
-    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last line}."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {PROBE_SECONDS} s"}
-    for line in done.stdout.splitlines():
-        if line.startswith("PROBE"):
-            found: dict[str, Any] = json.loads(line.removeprefix("PROBE"))
-            return found
-    return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
 
 
 def _python() -> Check:
@@ -116,7 +105,7 @@ def _devices(probe: dict[str, Any] | None) -> list[Check]:
             Check("devices", "note", "no CUDA GPU: everything runs on the CPU, enough for the demo and tiny models")
         ]
     return [
-        Check(f"GPU {index}", "ok", f"{gpu['name']}, {_gib(gpu['memory'])}") for index, gpu in enumerate(probe["gpus"])
+        Check(f"GPU {index}", "ok", f"{gpu['name']}, {gib(gpu['memory'])}") for index, gpu in enumerate(probe["gpus"])
     ]
 
 
@@ -140,14 +129,8 @@ def _engine(has_gpu: bool) -> Check:
 
 
 def _room(name: str, free: int, least: int, fix: str) -> Check:
-    found = f"{_gib(free)} free"
+    found = f"{gib(free)} free"
     return Check(name, "ok", found) if free >= least else Check(name, "note", f"only {found}", fix)
-
-
-def _memory() -> int:
-    """Bytes of memory that processes can still get."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
 def _installed(name: str) -> str | None:
@@ -155,7 +138,3 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"

@@ -21,6 +21,7 @@ from srlm.generate.pairs import consistency, make_pairs
 from srlm.generate.parts import instruction_filter
 from srlm.loop.accept import accepts
 from srlm.loop.gate import check_judge, unmeasured, what_to_do
+from srlm.loop.needs import refuse_what_cannot_fit
 from srlm.loop.other_models import past_answers, rank_agreements
 from srlm.loop.phases import Phases
 from srlm.loop.plan import check_plan
@@ -39,12 +40,15 @@ from srlm.train.steps import SFT, step_of
 from srlm.train.trackers import check_trackers
 
 
-def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False) -> None:
+def iterate(
+    run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False, force: bool = False
+) -> None:
     """Bring the run to M_n. Safe to rerun: finished stages stay, and a partial one continues from its last row.
 
     With `redo` ("M2", a stage, or "stale"), its files and all made from them are first moved aside and made again. With
     `accept_judge`, findings of the health gate are recorded and do not stop the run; with `strict`, findings of the
-    promotion gate do. Raises UserError, StageError or KeyboardInterrupt; whatever is finished by then is on disk.
+    promotion gate do. With `force`, too little memory is recorded and does not stop the run. Raises UserError,
+    StageError or KeyboardInterrupt; whatever is finished by then is on disk.
     """
     with run.lock() as lock:
         run.load()
@@ -54,6 +58,7 @@ def iterate(run: Run, n: int, redo: str | None = None, accept_judge: bool = Fals
             say(
                 f"{change['key']} was {change['was']}, is now {change['is']}; accepted, as only unfinished work uses it"
             )
+        refuse_what_cannot_fit(run, n, redo, force)
         if redo is not None:
             for t in run.measured:
                 keep_verdict(run, t)  # so that what the gate said goes with the pairs that it was said of

@@ -9,10 +9,12 @@ from srlm.errors import UserError
 from srlm.generate.parts import PARTS, Lengths
 from srlm.loop.redo import made_from
 from srlm.loop.stages import stages
+from srlm.model.check import read_config
+from srlm.model.shape import UnknownShapeError, parameters_of, shape_of, width_of
 from srlm.records import EvalRow, PromptRow, Rollout
 from srlm.run.folder import Run, State
 from srlm.run.stage import Stage, opponents
-from srlm.store import read_json, read_rows
+from srlm.store import read_rows
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,18 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
 
 
 def disk_use(run: Run) -> tuple[int, int] | None:
-    """(bytes that stay after a training, bytes of checkpoints while it runs); None for a model that is no local folder.
+    """(bytes that stay after a training, bytes of checkpoints while it runs); None where the model's size is not known.
 
     A checkpoint of all weights holds them and Adam's two moments in float32; one of LoRA is small enough to leave out.
     """
-    folder = Path(run.config.model.path)
-    if not (folder / "config.json").is_file():
+    model = run.config.model
+    try:
+        config = read_config(model.path, model.revision)
+        width = width_of(config.get("dtype", config.get("torch_dtype")))
+        weights = sum(path.stat().st_size for path in Path(model.path).glob("*.safetensors"))
+        weights = weights or parameters_of(shape_of(config)).total * width  # of a hub id
+    except UnknownShapeError:
         return None
-    config = read_json(folder / "config.json")
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    width = 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
     in_float32 = 4 * weights // width
     saved = in_float32 if run.config.train.save_dtype == "float32" else weights
     checkpoint = 0 if run.config.train.lora.rank else 3 * in_float32

@@ -13,6 +13,7 @@ from srlm.errors import UserError
 from srlm.model.adapter import adapter_of, base_of
 from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.model.hub import files_of
+from srlm.model.shape import UnknownShapeError
 from srlm.model.tokenizer import has_default_template, load_tokenizer, notes_on
 from srlm.records import Messages
 
@@ -104,6 +105,26 @@ def check_model(model: str, revision: str | None = None) -> CheckedModel:
     checked.tokens([{"role": "user", "content": "a"}], "b")  # raises where the chat template is broken
     end_of_turn_ids(tokenizer)  # raises where nothing can end a turn
     return checked
+
+
+def read_config(model: str, revision: str | None = None) -> dict[str, Any]:
+    """The model's config.json as it is: of a folder, or of a hub id from the cache, else from the hub.
+
+    Unlike AutoConfig this imports no torch. Raises UnknownShapeError where there is none that can be read.
+    """
+    path = Path(model) / "config.json"
+    try:
+        if not Path(model).is_dir():
+            from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+            cached = try_to_load_from_cache(model, "config.json", revision=revision)
+            path = Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json", revision=revision))
+        found = json.loads(path.read_bytes())
+    except Exception as error:  # no file, no such id, offline in one of many ways, foreign data
+        raise UnknownShapeError(f"its config.json cannot be read ({_first_line(error)})") from None
+    if not isinstance(found, dict):
+        raise UnknownShapeError("its config.json holds no settings")
+    return found
 
 
 def _config(model: str, revision: str | None) -> Any:

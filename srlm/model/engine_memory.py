@@ -66,7 +66,7 @@ def engine_memory(shape: Shape, use: EngineUse) -> dict[str, int]:
         # a trial step of the largest batch: hidden states and residual, gate and up of one layer; logits and their
         # probabilities in float32. Estimated, and not measured on a GPU.
         "batch": tokens * 2 * (shape.hidden + wide) * use.width + 2 * sequences * shape.vocabulary * FLOAT32,
-        "overhead": GPU_OVERHEAD if use.card else LOADED_ON_CPU,
+        **({"the device's own": GPU_OVERHEAD} if use.card else {"imports": LOADED_ON_CPU}),
     }
 
 

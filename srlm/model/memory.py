@@ -13,7 +13,7 @@ FLOAT32, BFLOAT16 = 4, 2  # bytes
 ADAM = 2 * FLOAT32  # AdamW keeps two moments of each trained parameter, in float32 as the parameter itself
 # TRL 1.16 computes log-probabilities in tiles of at most so many tokens by so many entries of the vocabulary.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
-# Without Triton its backward pass holds at its fullest the tile itself, seven float32 intermediates and a mask of bytes:
+# Without Triton its backward pass holds at its fullest the tile, seven float32 intermediates and a mask of bytes:
 # counted in trl/kernels/chunked_logprob.py, measured as 8.1 to 8.3 at four shapes. With Triton it works in place.
 TILES_ON_CPU = 8.25
 # The CUDA context, the kernels that are loaded, and blocks that torch's allocator cannot use. Not measured.
@@ -65,19 +65,21 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
         "reference": every * FLOAT32 if job.pairs and not adapters else 0,
         "optimizer": trained * ADAM,
         # Processes average their gradients in buckets (torch's DDP): a second copy of all.
-        "buckets": trained * FLOAT32 if job.processes > 1 else 0,
+        "gradient buckets": trained * FLOAT32 if job.processes > 1 else 0,
     }
     head, gradients = lm_head(shape, job), trained * FLOAT32
     moments = _moments(shape, job, gradients, head)
     if job.gpu:
-        return result | max(moments, key=lambda parts: sum(parts.values())) | {"overhead": GPU_OVERHEAD}
+        return result | max(moments, key=lambda parts: sum(parts.values())) | {"the device's own": GPU_OVERHEAD}
     small = 1.0 if adapters else _small_share(shape)
     if tile_bytes(shape, job) >= MAPPED:
         # The tiles lie beside what the C library keeps of the other moments, whose large blocks are gone by then.
         left = gradients if job.accumulation > 1 else int(small * gradients)
         moments = [moment | {"gradients": min(left, moment["gradients"]), "LM head": head} for moment in moments[1:]]
-    result |= max(moments, key=lambda parts: sum(parts.values())) | {"overhead": CPU_BUFFERS}
-    return result | {"lost": int((LOST_BY_LORA if adapters else LOST) * _kept_by_c(shape, job, result, small))}
+    result |= max(moments, key=lambda parts: sum(parts.values())) | {"libraries": CPU_BUFFERS}
+    return result | {
+        "lost between blocks": int((LOST_BY_LORA if adapters else LOST) * _kept_by_c(shape, job, result, small))
+    }
 
 
 def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dict[str, int]]:
@@ -85,7 +87,7 @@ def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dic
     kept, copies = activations(shape, job), bfloat16_copies(shape, job)
     layer, work = job.all_tokens * layer_activations(shape, job), layer_at_work(shape, job)
     again = layer if job.checkpointing else 0  # what the layer kept is made again
-    # Gradients come as the backward pass goes, from the head down; with accumulation those of the pass before are there.
+    # Gradients come as the backward pass goes, from the head down; with accumulation earlier ones are there.
     early = gradients if job.accumulation > 1 else 0
     from_head = early or (0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32)
     parts = ("gradients", "bfloat16 copies", "activations", "LM head")

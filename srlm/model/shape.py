@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class UnknownShape(ValueError):
+class UnknownShapeError(ValueError):
     """A config that does not say enough, or whose kind of model is not known here; the message says which."""
 
 
@@ -55,7 +55,7 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # one thing 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder: widths and counts. `query` and `key` are the widths of all heads together; `experts` 0: a dense MLP."""
+    """A decoder: widths and counts. `query` and `key` are as wide as all heads together; `experts` 0: a dense MLP."""
 
     family: Family
     vocabulary: int
@@ -76,6 +76,7 @@ class Shape:
     window: int = 0  # tokens that the sliding layers look back; 0: no such layers
     sliding_layers: int = 0
     width: int = 4  # bytes of a saved weight
+    context: int = 0  # tokens; 0: the config does not say
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Parameters:
 
 
 def shape_of(config: dict[str, Any]) -> Shape:
-    """The shape that a config.json describes. Raises UnknownShape.
+    """The shape that a config.json describes. Raises UnknownShapeError.
 
     Of a model for text and images it is that of the text part: what sees the images is not counted.
     """
@@ -101,12 +102,12 @@ def shape_of(config: dict[str, Any]) -> Shape:
     found = {"dtype": config.get("dtype", config.get("torch_dtype"))} | text if isinstance(text, dict) else config
     kind = str(found.get("model_type", config.get("model_type", "")))
     if kind not in FAMILIES:
-        raise UnknownShape(f"models of type {kind or 'unknown'} are not known here")
+        raise UnknownShapeError(f"models of type {kind or 'unknown'} are not known here")
     found = LEFT_OUT.get(kind, {}) | found
     try:
         return _shape(FAMILIES[kind], found)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:  # config.json is foreign data
-        raise UnknownShape(f"its config.json does not say {error}") from None
+        raise UnknownShapeError(f"its config.json does not say {error}") from None
 
 
 def _shape(family: Family, config: dict[str, Any]) -> Shape:
@@ -138,6 +139,7 @@ def _shape(family: Family, config: dict[str, Any]) -> Shape:
         window=int(config.get("sliding_window") or 0) if "sliding_attention" in kinds else 0,
         sliding_layers=kinds.count("sliding_attention"),
         width=width_of(config.get("dtype", config.get("torch_dtype"))),
+        context=int(config.get("max_position_embeddings") or 0),
     )
 
 

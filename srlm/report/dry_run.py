@@ -1,12 +1,11 @@
 """The plan of `srlm iterate --dry-run` as a table."""
 
-import shutil
-
 from rich.table import Table
 
 from srlm.console import out, safe, say
-from srlm.loop.plan import disk_use, make_plan
+from srlm.loop.plan import make_plan
 from srlm.loop.redo import made_from
+from srlm.report.memory import disk_line, memory_lines
 from srlm.run.folder import Run
 
 
@@ -29,18 +28,8 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
         say(f"Time: about {sum(known):.0f} s{rest}.")
     else:
         say("Time: not known yet, since no stage like these has run here.")
-    free, size = shutil.disk_usage(run.root).free, disk_use(run)
-    if size is None:
-        say(f"Disk: {_gib(free)} free. The size of {run.config.model.path} is not known here.")
-        return
-    need = sum(item.disk for item in planned)
-    peak = need and need + size[1]
-    short = " THIS IS NOT ENOUGH." if peak > free else ""
-    say(f"Disk: {_gib(need)} for new weights, up to {_gib(peak)} during training; {_gib(free)} free.{short}")
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB"
+    for line in (*memory_lines(run, n, redo), disk_line(run, sum(item.disk > 0 for item in planned))):
+        say(line)
 
 
 def _number(value: float | None) -> str:

@@ -58,6 +58,7 @@ class RunRecord(BaseModel):
     settings: Dotted  # all settings as last accepted
     changes: list[dict[str, Any]] = []  # accepted changes of settings, by their names of that time
     accepted: list[dict[str, Any]] = []  # findings of the health gate that --accept-judge went on with (loop/accept.py)
+    forced: list[dict[str, Any]] = []  # what --force went on with although there is too little memory (loop/needs.py)
     stages: dict[str, StageRecord] = {}
 
 

@@ -114,11 +114,11 @@ class InitReport:
             *(f"Note: {warning}." for warning in self.warnings),
         ]
 
-    def show(self) -> None:
-        """Print the report."""
+    def show(self, notes: Iterable[str] = ()) -> None:
+        """Print the report, with more lines to note before the last one, which says how to go on."""
         from srlm.console import say
 
-        for line in self.lines():
+        for line in (*self.lines(), *notes):
             say(line)
         say(f"Next: srlm iterate 3 --run {self.root}")
 
@@ -226,6 +226,7 @@ def _prepare(config: Config, sources: Sources, templates: Templates, report: Ini
         seeds.prompts = []
     made = split(seeds, lambda messages: prompt_fits(messages, config, model), config.data, config.run.seed)
     made.dropped, made.source, made.source_dropped = dropped + made.dropped, given.source, given.source_dropped
+    made.longest = seeds.longest
     report.left_out = given.left_out
     report.counts, report.warnings = made.counts, report.warnings + made.warnings
     report.dropped = _counted(made.dropped)
@@ -332,6 +333,7 @@ def _fill(folder: Path, config: Config, templates: Templates, made: Split, recor
     if made.source:
         write_rows(paths.seed("source_dropped"), made.source_dropped)
     summary = {"rule": RULE, "seed": config.run.seed, "counts": made.counts, "dropped": _counted(made.dropped)}
+    summary |= {"longest": made.longest}
     write_json(paths.split, summary | ({"source": made.source} if made.source else {}))
     for path in templates.files:
         write_text(paths.prompts / path.name, path.read_text(encoding="utf-8"))

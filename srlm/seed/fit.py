@@ -43,6 +43,7 @@ def fitting(given: Given, config: Config, model: CheckedModel, templates: Templa
         ranked=ranked.rows if ranked else [],
         held_out=held_out.rows if held_out else None,
         prompts=prompts.rows if prompts else None,
+        longest=max(read.longest for read in (ift, eft, ranked) if read),
     )
     return seeds, [row for read in (ift, eft, ranked, held_out, prompts) if read for row in read.dropped]
 
@@ -64,35 +65,32 @@ def check_judge_fits(config: Config, model: CheckedModel, templates: Templates) 
 def fitting_ift(read: Read[IFTRow], config: Config, model: CheckedModel) -> Read[IFTRow]:
     """Without the conversations that are longer than the context: training would cut off their answers."""
     length = config.model.max_length
-    return _fitting(read, lambda row: model.tokens(row.messages[:-1], row.messages[-1]["content"]) <= length, length)
+    return _fitting(read, lambda row: model.tokens(row.messages[:-1], row.messages[-1]["content"]), length)
 
 
 def fitting_eft(read: Read[EFTRow], config: Config, model: CheckedModel, templates: Templates) -> Read[EFTRow]:
     """Without the rows whose judge prompt leaves no room for the reply, or whose judgement does not fit behind it."""
-    length = config.model.max_length
 
-    def fits(row: EFTRow) -> bool:
+    def needs(row: EFTRow) -> int:
         prompt = row.messages if row.filled else templates.judge(row.messages, row.response)
-        room = model.tokens(prompt, reply=None) + config.judge.max_tokens <= length
-        return room and model.tokens(prompt, row.judgement) <= length
+        return max(model.tokens(prompt, reply=None) + config.judge.max_tokens, model.tokens(prompt, row.judgement))
 
-    return _fitting(read, fits, length)
+    return _fitting(read, needs, config.model.max_length)
 
 
 def fitting_rated(read: Read[RatedRow], config: Config, model: CheckedModel, templates: Templates) -> Read[RatedRow]:
     """Without the responses whose judge prompt leaves no room for the reply."""
-    length = config.model.max_length
-    room = length - config.judge.max_tokens
 
-    def fits(row: RatedRow) -> bool:
-        return model.tokens(templates.judge(row.messages, row.response), reply=None) <= room
+    def needs(row: RatedRow) -> int:
+        return model.tokens(templates.judge(row.messages, row.response), reply=None) + config.judge.max_tokens
 
-    return _fitting(read, fits, length)
+    return _fitting(read, needs, config.model.max_length)
 
 
 def fitting_prompts(read: Read[PromptRow], config: Config, model: CheckedModel) -> Read[PromptRow]:
     """Without the prompts that leave no room for an answer of rollout.max_tokens."""
-    return _fitting(read, lambda row: prompt_fits(row.messages, config, model), config.model.max_length)
+    room = config.rollout.max_tokens
+    return _fitting(read, lambda row: model.tokens(row.messages, reply=None) + room, config.model.max_length)
 
 
 def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool:
@@ -100,19 +98,24 @@ def prompt_fits(messages: Messages, config: Config, model: CheckedModel) -> bool
     return model.tokens(messages, reply=None) + config.rollout.max_tokens <= config.model.max_length
 
 
-def _fitting(read: Read[R], fits: Callable[[R], bool], length: int) -> Read[R]:
-    """The rows that fit, the others among the dropped. Raises UserError where none fits."""
+def _fitting(read: Read[R], needs: Callable[[R], int], length: int) -> Read[R]:
+    """The rows whose tokens, and those that their replies need, fit; the others among the dropped. Raises UserError
+    where none fits.
+    """
     result: Read[R] = Read(dropped=list(read.dropped))
     refusal: TemplateRefusalError | None = None
     for row in read.rows:
         try:
-            if fits(row):
-                result.rows.append(row)
-            else:
-                result.dropped.append(drop(row, OVERLONG))
+            tokens = needs(row)
         except TemplateRefusalError as error:  # as a rule of the system's turn, which some templates do not know
             result.dropped.append(drop(row, f"{REFUSED} ({error.reason})"))
             refusal = error
+            continue
+        if tokens <= length:
+            result.rows.append(row)
+            result.longest = max(result.longest, tokens)
+        else:
+            result.dropped.append(drop(row, OVERLONG))
     if not result.rows:
         if refusal and not any(row.reason == OVERLONG for row in result.dropped):
             raise refusal

@@ -56,6 +56,7 @@ class Read(Generic[R]):
 
     rows: list[R] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    longest: int = 0  # tokens that the longest of the rows takes, once it is known (`seed.fit`)
 
 
 def drop(row: IFTRow | EFTRow | PromptRow | RankedRow | RatedRow, reason: str) -> Dropped:

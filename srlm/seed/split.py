@@ -35,6 +35,7 @@ class Seeds:
     ranked: list[RatedRow] = field(default_factory=list)
     held_out: list[RatedRow] | None = None
     prompts: list[PromptRow] | None = None
+    longest: int = 0  # tokens of the longest row that is trained on
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Split:
     warnings: list[str] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)  # what the seed files were made from, when init made them
     source_dropped: list[LeftOut] = field(default_factory=list)
+    longest: int = 0  # tokens of the longest row that is trained on: what memory the training takes follows from it
 
     @property
     def files(self) -> dict[str, list[Any]]:

@@ -1,0 +1,75 @@
+"""What a run needs of memory and disk: lines for `srlm init` and the plan, a table for `srlm doctor`."""
+
+import shutil
+
+from rich.table import Table
+
+from srlm.console import gib, out, say
+from srlm.loop.needs import Need, run_needs
+from srlm.loop.plan import disk_use
+from srlm.run.folder import Run
+
+ROWS = (
+    *(
+        "weights",
+        "reference",
+        "gradients",
+        "gradient buckets",
+        "optimizer",
+        "bfloat16 copies",
+        "activations",
+        "LM head",
+    ),
+    *("KV cache of one sequence", "batch", "imports", "libraries", "lost between blocks", "the device's own"),
+)
+MODELS = 3  # to which M_t init proposes to bring a run
+
+
+def init_lines(run: Run) -> list[str]:
+    """For a new run: where most memory is needed, or each place where it is too little; and the disk."""
+    needs = run_needs(run, MODELS)
+    known = [need for need in needs if not need.unknown]
+    told = [need for need in known if need.short] or sorted(known, key=lambda need: need.have - need.bytes)[:1]
+    return [f"Memory: {need}." for need in told or needs[:1]] + [disk_line(run, MODELS)]
+
+
+def memory_lines(run: Run, n: int, redo: str | None) -> list[str]:
+    """For a plan: a line per kind of stage that is owed."""
+    return [f"Memory: {need}." for need in run_needs(run, n, redo)]
+
+
+def show_table(needs: list[Need]) -> None:
+    """Print what each kind of stage needs, part by part."""
+    known = [need for need in needs if not need.unknown]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("memory")
+    for need in known:
+        table.add_column(need.kind, justify="right")
+    parts = {part for need in known for part, size in need.parts.items() if size}
+    for part in (part for part in ROWS if part in parts):
+        table.add_row(part, *(_cell(need.parts.get(part, 0)) for need in known))
+    for name, sizes in (("in all", [need.bytes for need in known]), ("there is", [need.have for need in known])):
+        table.add_row(name, *map(gib, sizes))
+    if known:
+        out().print(table)
+    for need in needs:
+        if need.short or need.unknown:
+            say(f"Memory: {need}.")
+    if needs and len(known) == len(needs) and not any(need.short for need in needs):
+        say("Memory: all of this fits.")
+
+
+def disk_line(run: Run, trainings: int) -> str:
+    """What so many trainings write, and what the disk has."""
+    free, size = shutil.disk_usage(run.root).free, disk_use(run)
+    if size is None:
+        return f"Disk: {gib(free)} are free; the size of {run.config.model.path} is not known here."
+    need = trainings * size[0]
+    peak = need and need + size[1]
+    short = " THIS IS TOO LITTLE." if peak > free else ""
+    most = f"{gib(peak)} at the most while training; {gib(free)} are free"
+    return f"Disk: {gib(need)} of new weights ({gib(size[0])} a model), {most}.{short}"
+
+
+def _cell(size: int) -> str:
+    return gib(size) if size else ""
