@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,8 @@ from srlm.config import apply_overrides, load_recipe, parse_config
 from srlm.console import gib, out, safe, say
 from srlm.errors import DONE, FINDING
 from srlm.loop.needs import model_needs
+from srlm.model.check import read_config
+from srlm.model.shape import UnknownShapeError
 from srlm.process.machine import free_memory, probe_torch, this_machine
 from srlm.report.memory import show_table
 from srlm.settings import Config
@@ -57,6 +60,9 @@ def doctor(model: str | None = None, recipe: str = "paper", overrides: list[str]
         if missing
         else "The loop can run. Try: srlm init runs/demo --recipe demo"
     )
+    if config:
+        with suppress(UnknownShapeError):  # the table says so
+            read_config(config.model.path, config.model.revision, ask_hub=True)
     needs = model_needs(config, this_machine()) if config else []
     show_table(needs)
     return FINDING if missing or any(need.short for need in needs) else DONE

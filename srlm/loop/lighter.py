@@ -35,7 +35,8 @@ def lighter_trainings(config: Config, tokens: int) -> list[list[Change]]:
     shorter: list[Change] = [{"model.max_length": length} for length in _halves(tokens, SHORTEST)]
     least: Change = {key: value for change in (*checkpointing, *fewer[-1:]) for key, value in change.items()}
     adapted: Change = least | (lora[0] if lora else {})
-    together = [least, adapted, *(least | change for change in shorter), *(adapted | change for change in shorter)]
+    gentle: Change = {key: value for change in (*checkpointing, *lora) for key, value in change.items()}
+    together = [least, gentle, adapted, *(least | change for change in shorter), *(adapted | change for change in shorter)]
     return [checkpointing, fewer, lora, shorter, together]
 
 

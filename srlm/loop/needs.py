@@ -149,7 +149,7 @@ def training_need(name: str, step: TrainingStep, config: Config, machine: Machin
     parts, have = figure(config)
     where = "are there on each GPU" if machine.gpus else "are free"
     fits = fitting(config, figure, lighter_trainings(config, tokens))
-    return Need(name, step.label, parts, have, where, fits, f" (rows of at most {tokens:,} tokens)")
+    return Need(name, step.label, parts, have, where, fits, f"; rows of at most {tokens:,} tokens")
 
 
 def engine_need(name: str, model: str, config: Config, machine: Machine) -> Need:
@@ -172,7 +172,7 @@ def engine_need(name: str, model: str, config: Config, machine: Machine) -> Need
     fits = fitting(config, figure, lighter_engines(config, len(machine.gpus), shape.heads))
     one = kv_cache(shape, use.max_length, use.width) // use.spread
     many = 1 + max(0, have - sum(parts.values())) // one
-    note = f" (the rest is KV cache: about {many:,} sequences of {use.max_length:,} tokens)" if machine.gpus else ""
+    note = f"; the KV cache has room for about {many:,} sequences of {use.max_length:,} tokens" if machine.gpus else ""
     return Need(name, "engine", parts, have, where, fits, note)
 
 

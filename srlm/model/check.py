@@ -107,23 +107,23 @@ def check_model(model: str, revision: str | None = None) -> CheckedModel:
     return checked
 
 
-def read_config(model: str, revision: str | None = None) -> dict[str, Any]:
-    """The model's config.json as it is: of a folder, or of a hub id from the cache, else from the hub.
+def read_config(model: str, revision: str | None = None, ask_hub: bool = False) -> dict[str, Any]:
+    """The model's config.json as it is: of a folder, or of a hub id from the cache; with `ask_hub` else from the hub.
 
     Unlike AutoConfig this imports no torch. Raises UnknownShapeError where there is none that can be read.
     """
     path = Path(model) / "config.json"
     try:
         if not Path(model).is_dir():
-            from huggingface_hub import hf_hub_download, try_to_load_from_cache
+            from huggingface_hub import hf_hub_download
 
-            cached = try_to_load_from_cache(model, "config.json", revision=revision)
-            path = Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json", revision=revision))
+            path = Path(hf_hub_download(model, "config.json", revision=revision, local_files_only=not ask_hub))
         found = json.loads(path.read_bytes())
     except Exception as error:  # no file, no such id, offline in one of many ways, foreign data
-        raise UnknownShapeError(f"its config.json cannot be read ({_first_line(error)})") from None
+        why = _first_line(error) if ask_hub or path.is_file() else "it is no folder, and not in the hub's cache"
+        raise UnknownShapeError(f"no config.json of {model} can be read ({why})") from None
     if not isinstance(found, dict):
-        raise UnknownShapeError("its config.json holds no settings")
+        raise UnknownShapeError(f"the config.json of {model} holds no settings")
     return found
 
 

@@ -83,18 +83,26 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
 
 
 def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dict[str, int]]:
-    """What comes and goes, at the moments of a backward pass that may be the fullest: LM head, last and first layer."""
+    """What comes and goes, at the moments of a step that may be the fullest.
+
+    These are the backward pass of the LM head, of the last layer and of the first; and the ends of the forward passes
+    of model and reference, which matter where each has made bfloat16 copies of its weights.
+    """
     kept, copies = activations(shape, job), bfloat16_copies(shape, job)
     layer, work = job.all_tokens * layer_activations(shape, job), layer_at_work(shape, job)
     again = layer if job.checkpointing else 0  # what the layer kept is made again
+    # Copies go with the graph that they are part of; with checkpointing there is none after the forward pass.
+    held = 0 if job.checkpointing else copies
+    of_reference = copies if job.pairs else 0
     # Gradients come as the backward pass goes, from the head down; with accumulation earlier ones are there.
     early = gradients if job.accumulation > 1 else 0
-    from_head = early or (0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32)
+    of_head = 0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32
     parts = ("gradients", "bfloat16 copies", "activations", "LM head")
     moments = [
-        (early, copies, kept, head),
-        (from_head, copies, kept + again + work, 0),
+        (early, held, kept, head),
+        (early, held, kept + again + work, of_head),
         (gradients, 0, layer + work, 0),
+        (early, max(copies, held + of_reference), kept, tile_bytes(shape, job)),
     ]
     return [dict(zip(parts, moment, strict=True)) for moment in moments]
 
@@ -115,7 +123,8 @@ def layer_activations(shape: Shape, job: Training) -> int:
     # In bfloat16 each linear layer makes a copy of its input, and with dropout each adapter; else those that stand
     # beside each other share it. The inputs of attention's last matrix and of the MLP's are counted further down.
     apart = job.gpu or job.lora_dropout > 0
-    inputs = (3 + (2 if family.gated else 1)) * hidden if apart else 2 * hidden
+    beside = 2 if family.fused else 5 if family.gated else 4  # query, key, value, gate, up
+    inputs = (beside if apart else 2) * hidden
     # A norm keeps its input and, where its weight is trained, the normed values, all in float32. LayerNorm: the input.
     norms = family.norms * hidden + (query + shape.key if family.qk_norm else 0)
     norms *= 2 if full and not family.biases else 1
@@ -144,7 +153,7 @@ def layer_at_work(shape: Shape, job: Training) -> int:
 
 
 def tile_bytes(shape: Shape, job: Training) -> int:
-    """Bytes of one of the LM head's tiles."""
+    """Bytes of one of the LM head's tiles, of logits."""
     # on a GPU they are allocated whole, on a CPU only what is written to takes memory
     entries = TILE_VOCABULARY if job.gpu else min(shape.vocabulary, TILE_VOCABULARY)
     return min(job.all_tokens, TILE_TOKENS) * entries * job.width
@@ -157,15 +166,13 @@ def lm_head(shape: Shape, job: Training) -> int:
     hidden = 4 * job.all_tokens * shape.hidden * FLOAT32
     # the gradient of the head's weights is made apart before it is added to the one that is there
     weights = 0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32
+    weights += TILE_VOCABULARY * shape.hidden * BFLOAT16 if job.gpu else 0  # a tile's weights in bfloat16
     return tiles + hidden + weights
 
 
 def bfloat16_copies(shape: Shape, job: Training) -> int:
-    """Bytes of the layers' float32 weights in bfloat16, made for the forward pass and kept to the backward pass.
-
-    Under checkpointing they go when the forward pass ends, which is not the fullest moment.
-    """
-    return 0 if job.lora_rank or not job.gpu or job.checkpointing else parameters_of(shape).layers * BFLOAT16
+    """Bytes of the layers' float32 weights in bfloat16, which a forward pass makes of a model in float32."""
+    return 0 if job.lora_rank or not job.gpu else parameters_of(shape).layers * BFLOAT16
 
 
 def _small_share(shape: Shape) -> float:

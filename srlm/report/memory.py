@@ -29,7 +29,7 @@ def init_lines(run: Run) -> list[str]:
     """For a new run: where most memory is needed, or each place where it is too little; and the disk."""
     needs = run_needs(run, MODELS)
     known = [need for need in needs if not need.unknown]
-    told = [need for need in known if need.short] or sorted(known, key=lambda need: need.have - need.bytes)[:1]
+    told = [need for need in known if need.short] or sorted(known, key=lambda need: -need.bytes / need.have)[:1]
     return [f"Memory: {need}." for need in told or needs[:1]] + [disk_line(run, MODELS)]
 
 

@@ -1,0 +1,317 @@
+"""What a training holds in memory, beside what srlm plans for it (srlm/model/memory.py), on a CPU.
+
+    python benchmarks/memory.py peaks [--steps 2]     # planned over measured: three sizes to fit on, a fourth to check
+    python benchmarks/memory.py parts [--tokens 1024] # by part: the demo's model, and one of SmolLM2-135M's shape
+
+`peaks` starts the real train child on random Llama models as `srlm iterate` starts it, and takes the largest resident
+set that the kernel saw (ru_maxrss), above the peak of the same child with a model of some thousand parameters: that is
+what its imports take. The figure for what is lost between blocks is fitted on the first three sizes, to compare with
+the one in srlm; the ratios are those of srlm's own.
+
+`parts` looks at the resident set at the moments of the second step of SFT on 4 rows (and of the first: no optimizer
+yet). There the C library is told to give each block back at once, so that differences are what lives, and no more:
+activations, from the step's beginning to the LM head; the head, the peak of its backward pass above what was there
+before; gradients, what is left after the backward pass; optimizer, what the optimizer's first step leaves. Weights
+are counted as saved, since their file is mapped.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from srlm.console import gib
+from srlm.model import memory
+from srlm.model.memory import Training, training_memory
+from srlm.model.shape import Shape, parameters_of, shape_of
+from srlm.packaged import DEMO
+from srlm.process.job import result_of
+from srlm.process.launch import MEMORY, launch_command
+from srlm.process.machine import free_memory
+from srlm.settings import DPOSettings, SFTSettings, TrainSettings
+from srlm.store import write_rows
+from srlm.train.job import TrainJob
+
+MIB = 2**20
+LLAMA = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+SIZES = {  # LLAMA's numbers, entries of the vocabulary, and whether the head is the embedding
+    "imports": ((32, 64, 2, 2, 2), 300, True),
+    "10M": ((256, 704, 8, 8, 4), 16384, True),
+    "30M": ((512, 1408, 8, 8, 8), 8192, True),
+    "80M": ((768, 2048, 10, 12, 4), 32000, False),
+    "135M": ((576, 1536, 30, 9, 3), 49152, True),  # SmolLM2-135M; not fitted on
+}
+TOKENS = {"10M": 512, "30M": 512, "80M": 256, "135M": 256}  # a row; fewer where a step takes long
+ROWS = 4  # sequences of a forward pass: four rows of SFT, two pairs of DPO
+EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # blocks are given back at once
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+# --- models, rows, jobs ----------------------------------------------------------------------------------------------
+
+
+def make_model(name: str, folder: str) -> None:
+    """A random Llama with a byte-level tokenizer: a token for each letter."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.add_special_tokens(["<|im_start|>", "<|im_end|>", "<|pad|>", "<|eos|>"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token="<|eos|>", pad_token="<|pad|>", chat_template=CHATML
+    )
+    widths, vocabulary, tied = SIZES[name]
+    config = LlamaConfig(
+        **dict(zip(LLAMA, widths, strict=True)),
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def made(name: str, folder: Path) -> Path:
+    """The model of that name, made in a process of its own: a large parent would count in its children's peaks."""
+    maker = get_context("spawn").Process(target=make_model, args=(name, str(folder / name)))
+    maker.start()
+    maker.join()
+    return folder / name
+
+
+def rows(pairs: bool, count: int, tokens: int) -> Iterator[dict[str, Any]]:
+    """Rows of so many tokens, every second one a little shorter, so that there is padding as in any real data."""
+
+    def said(role: str, letters: int) -> list[dict[str, str]]:
+        return [{"role": role, "content": "x" * letters}]
+
+    for number in range(count):
+        # "<s>user\n(20)</s>\n<s>assistant\n...</s>": 20 letters of markup as tokens, without the prompt's own
+        reply = tokens - 40 - 3 * (number % 2)
+        row = {"id": str(number), "prompt": said("user", 20)}
+        if pairs:
+            yield row | {"chosen": said("assistant", reply), "rejected": said("assistant", reply - 2)}
+        else:
+            yield row | {"completion": said("assistant", reply)}
+
+
+def make_job(folder: Path, model: Path, plan: Training, steps: int) -> TrainJob:
+    """The job of a plan, with rows for so many steps."""
+    batch = plan.rows * plan.accumulation
+    write_rows(folder / "rows.jsonl", rows(plan.pairs, batch * steps, plan.tokens))
+    kind = DPOSettings if plan.pairs else SFTSettings
+    return TrainJob(
+        algorithm="dpo" if plan.pairs else "sft",
+        model=str(model),
+        rows=folder / "rows.jsonl",
+        out=folder / "model",
+        checkpoints=folder / "checkpoints",
+        log=folder / "train.jsonl",
+        seed=1,
+        max_length=plan.tokens,
+        train=TrainSettings(per_device_batch=plan.rows, gradient_checkpointing=plan.checkpointing),
+        optimizer=kind(epochs=1, batch_size=batch),
+    )
+
+
+def run(command: list[str], job_file: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """(largest resident set in bytes, output) of a child."""
+    with job_file.with_suffix(".log").open("w+") as log:
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment | os.environ
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = status
+        log.seek(0)
+        output = log.read()
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed:\n{output[-2000:]}")
+    return usage.ru_maxrss * 1024, output
+
+
+# --- peaks -----------------------------------------------------------------------------------------------------------
+
+
+def peak(model: Path, plan: Training, steps: int) -> int:
+    """Largest resident set of the train child, in bytes."""
+    with tempfile.TemporaryDirectory(prefix="memory-") as name:
+        folder = Path(name)
+        job_file = folder / "train.job.json"
+        job_file.write_text(make_job(folder, model, plan, steps).model_dump_json())
+        found, _ = run(launch_command("srlm.train", job_file), job_file, MEMORY | {"TMPDIR": name})
+        info = json.loads(result_of(job_file).read_text())["info"]
+        assert info["steps"] == steps, info
+        assert not info["overlong"], info
+        return found
+
+
+def peaks(steps: int) -> None:
+    """Print planned over measured for each size, algorithm, and with checkpointing or without."""
+    with tempfile.TemporaryDirectory(prefix="memory-") as name:
+        imports = peak(made("imports", Path(name)), Training(4, 64, gpu=False), steps)
+        print(f"The imports take {gib(imports)}; all else is above that. {steps} steps each.")
+        print(f"{'model':<7}{'what':<20}{'planned':>10}{'measured':>10}{'ratio':>8}")
+        found: list[tuple[str, Shape, Training, int]] = []
+        for size, tokens in TOKENS.items():
+            model = made(size, Path(name))
+            shape = shape_of(json.loads((model / "config.json").read_text()))
+            for pairs in (False, True):
+                for checkpointing in (False, True):
+                    count = ROWS // 2 if pairs else ROWS
+                    plan = Training(count, tokens, pairs, 2, checkpointing=checkpointing, gpu=False)
+                    found.append((size, shape, plan, peak(model, plan, steps) - imports))
+                    show(*found[-1])
+    *_, last = TOKENS
+    fitted = best_fit([row[1:] for row in found if row[0] != last])
+    worst = max(abs(1 - planned(*row[1:3]) / row[3]) for row in found if row[0] == last)
+    print(f"Fitted on the first three: {fitted:.2f} is lost between blocks; srlm says {memory.LOST}.")
+    print(f"{last}, not fitted on: at most {worst:.0%} off.")
+
+
+def show(size: str, shape: Shape, plan: Training, measured: int) -> None:
+    """Print one row."""
+    what = f"{'DPO' if plan.pairs else 'SFT'}{', checkpointing' if plan.checkpointing else ''}"
+    total = planned(shape, plan)
+    print(f"{size:<7}{what:<20}{gib(total):>10}{gib(measured):>10}{total / measured:>8.2f}", flush=True)
+
+
+def planned(shape: Shape, plan: Training) -> int:
+    """Bytes that srlm plans."""
+    return sum(training_memory(shape, plan).values())
+
+
+def best_fit(found: list[tuple[Shape, Training, int]]) -> float:
+    """The share lost between blocks with which planned over measured is nearest to 1, in the mean of the squares."""
+
+    def error(share: float) -> float:
+        errors = []
+        for shape, plan, measured in found:
+            parts = training_memory(shape, plan)
+            rest = sum(parts.values()) - parts["lost between blocks"]
+            errors.append((1 - (rest + parts["lost between blocks"] * share / memory.LOST) / measured) ** 2)
+        return statistics.mean(errors)
+
+    return min((step / 100 for step in range(101)), key=error)
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def parts(tokens: int) -> None:
+    """Print where the memory of a step goes, beside the plan."""
+    plan = Training(ROWS, tokens, gpu=False)
+    with tempfile.TemporaryDirectory(prefix="memory-") as name:
+        for label, model in (("demo", DEMO / "base"), ("135M", made("135M", Path(name)))):
+            shape = shape_of(json.loads((model / "config.json").read_text()))
+            for checkpointing in (False, True):
+                job = replace(plan, checkpointing=checkpointing)
+                if planned(shape, job) > 0.9 * free_memory():
+                    print(f"{label}: left out, since only {gib(free_memory())} are free for {gib(planned(shape, job))}")
+                    continue
+                with tempfile.TemporaryDirectory(prefix="memory-") as scratch:
+                    job_file = Path(scratch) / "trace.job.json"
+                    job_file.write_text(make_job(Path(scratch), model, job, 2).model_dump_json())
+                    command = [sys.executable, __file__, "trace", "--job", str(job_file)]
+                    _, output = run(command, job_file, EXACT)
+                show_parts(f"{label}{', checkpointing' if checkpointing else ''}", shape, job, output)
+
+
+def show_parts(label: str, shape: Shape, job: Training, output: str) -> None:
+    """Print the parts of one model from the child's trace."""
+    trace = [json.loads(line) for line in output.splitlines() if line.startswith('{"moment"')]
+    first, second = ({row["moment"]: row for row in trace if row["step"] == step} for step in (0, 1))
+    weights = parameters_of(shape).total * memory.FLOAT32
+    begin, before, head, after = (second[name] for name in ("begin", "before head", "head", "backward"))
+    measured = {
+        "weights": weights,
+        "gradients": after["now"] - begin["now"],
+        # the first backward pass leaves gradients, which the optimizer's step replaces by moments
+        "optimizer": begin["now"] - first["begin"]["now"] - weights,
+        "activations": before["now"] - begin["now"],
+        "LM head": head["peak"] - before["now"],
+    }
+    told = memory.training_memory(shape, replace(job, accumulation=2)) | {
+        "activations": memory.activations(shape, job),
+        "LM head": memory.lm_head(shape, job),
+    }
+    print(f"{label}, SFT, {ROWS} x {job.tokens} tokens")
+    for part, size in measured.items():
+        print(f"  {part:<14}{gib(size):>10} measured {gib(told[part]):>10} planned")
+
+
+def trace(job_file: Path) -> None:
+    """Be the child of `parts`: do the job in this process, and print the resident set at each moment."""
+    from srlm.process.child import set_environment
+
+    job = TrainJob.model_validate_json(job_file.read_bytes())
+    set_environment(job.model)
+    from transformers import Trainer
+    from trl.kernels import ChunkedLogProbFunction as Head
+
+    from srlm.train.common import train
+
+    step = -1
+    forward_head, backward_head, whole = Head.forward, Head.backward, Trainer.training_step
+
+    def note(moment: str) -> None:
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        peak, now = (int(status[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS"))
+        print(json.dumps({"moment": moment, "step": step, "peak": peak, "now": now}), flush=True)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+
+    def forward(*arguments: Any) -> Any:
+        note("before head")
+        return forward_head(*arguments)
+
+    def backward(*arguments: Any) -> Any:
+        note("before backward")
+        result = backward_head(*arguments)
+        note("head")
+        return result
+
+    def training_step(*arguments: Any, **named: Any) -> Any:
+        nonlocal step
+        step += 1
+        note("begin")
+        result = whole(*arguments, **named)
+        note("backward")
+        return result
+
+    Head.forward, Head.backward = staticmethod(forward), staticmethod(backward)
+    Trainer.training_step = training_step
+    train(job)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["peaks", "parts", "trace"])
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--job", type=Path, help="for trace, which `parts` starts")
+    options = parser.parse_args()
+    if options.what == "peaks":
+        peaks(options.steps)
+    elif options.what == "parts":
+        parts(options.tokens)
+    else:
+        trace(options.job)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What a training and an engine hold, part by part."""
+
+from dataclasses import replace
+
+import pytest
+
+from srlm.model.engine_memory import EngineUse, engine_memory, kv_cache
+from srlm.model.memory import Training, activations, training_memory
+from srlm.model.shape import Shape, lora_parameters, parameters_of, shape_of
+
+CARD = 80 * 2**30
+SHAPE = shape_of(
+    {
+        "model_type": "llama",
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "torch_dtype": "bfloat16",
+    }
+)
+TOTAL = parameters_of(SHAPE).total
+SFT = Training(rows=1, tokens=2048, accumulation=16)
+
+
+def total(job: Training, shape: Shape = SHAPE) -> int:
+    return sum(training_memory(shape, job).values())
+
+
+def test_weights_gradients_and_moments_of_a_full_training() -> None:
+    parts = training_memory(SHAPE, SFT)
+    assert parts["weights"] == parts["gradients"] == 4 * TOTAL
+    assert parts["optimizer"] == 8 * TOTAL
+    assert parts["reference"] == parts["gradient buckets"] == 0
+    assert parts["bfloat16 copies"] == 2 * parameters_of(SHAPE).layers
+
+
+def test_dpo_holds_a_reference_and_two_sequences_a_row() -> None:
+    pairs = replace(SFT, pairs=True)
+    assert training_memory(SHAPE, pairs)["reference"] == 4 * TOTAL
+    assert activations(SHAPE, pairs) == 2 * activations(SHAPE, SFT)
+    assert training_memory(SHAPE, replace(pairs, lora_rank=16))["reference"] == 0  # the adapter switched off
+
+
+def test_lora_trains_little_and_keeps_the_rest_as_it_was_saved() -> None:
+    parts, adapters = training_memory(SHAPE, replace(SFT, lora_rank=16)), lora_parameters(SHAPE, 16)
+    assert parts["weights"] == 2 * TOTAL + 4 * adapters
+    assert parts["optimizer"] == 8 * adapters
+    assert parts["bfloat16 copies"] == 0
+    on_cpu = training_memory(SHAPE, replace(SFT, lora_rank=16, gpu=False))
+    assert on_cpu["weights"] == 4 * TOTAL + 4 * adapters
+
+
+def test_what_takes_less_takes_less() -> None:
+    assert total(replace(SFT, checkpointing=True)) < total(SFT)
+    assert total(replace(SFT, tokens=1024)) < total(SFT)
+    assert total(SFT) < total(replace(SFT, rows=2))
+    assert total(replace(SFT, lora_rank=16)) < total(replace(SFT, lora_rank=16, lora_dropout=0.1))
+    assert total(replace(SFT, lora_rank=16, checkpointing=True)) < total(replace(SFT, checkpointing=True)) // 3
+
+
+def test_several_processes_hold_buckets_of_gradients() -> None:
+    assert total(replace(SFT, processes=8)) - total(SFT) == 4 * TOTAL
+
+
+def test_with_checkpointing_a_layer_keeps_its_input_alone() -> None:
+    assert activations(SHAPE, replace(SFT, checkpointing=True)) == 32 * 2048 * 4096 * 4
+
+
+def test_without_accumulation_gradients_come_as_activations_go() -> None:
+    large, small = replace(SFT, rows=8, accumulation=1), replace(SFT, accumulation=1, checkpointing=True)
+    assert training_memory(SHAPE, large)["gradients"] == 0  # the LM head's moment is the fullest
+    assert training_memory(SHAPE, small)["gradients"] == 4 * TOTAL  # the end of the backward pass is
+    assert total(replace(large, accumulation=2)) > total(large)
+
+
+def test_the_fullest_moment_of_a_checkpointed_dpo_is_the_reference_s_forward_pass() -> None:
+    parts = training_memory(SHAPE, replace(SFT, pairs=True, checkpointing=True))
+    assert parts["bfloat16 copies"] == 2 * parameters_of(SHAPE).layers
+
+
+def test_experts_that_a_token_goes_through_count_for_activations_and_all_for_weights() -> None:
+    mixture = replace(SHAPE, experts=8, active=2, expert_mlp=SHAPE.mlp)
+    more = replace(mixture, experts=16)
+    assert activations(mixture, SFT) == activations(more, SFT) > activations(SHAPE, SFT)
+    assert parameters_of(more).total > parameters_of(mixture).total > TOTAL
+
+
+def test_an_engine_needs_its_weights_and_one_sequence() -> None:
+    parts = engine_memory(SHAPE, EngineUse(4096, CARD, {}))
+    assert parts["weights"] == 2 * TOTAL
+    assert parts["KV cache of one sequence"] == 2 * 32 * 4096 * 4096 * 2  # 2 GiB for Llama 2 7B
+    spread = engine_memory(SHAPE, EngineUse(4096, CARD, {"tensor_parallel_size": 4}))
+    assert spread["weights"] == TOTAL // 2
+    assert engine_memory(SHAPE, EngineUse(4096, CARD, {"dtype": "float32"}))["weights"] == 4 * TOTAL
+    assert engine_memory(SHAPE, EngineUse(4096, 0, {}))["weights"] == 4 * TOTAL  # on a CPU
+
+
+def test_sliding_layers_keep_no_more_than_their_window() -> None:
+    sliding = replace(SHAPE, window=512, sliding_layers=30)
+    assert kv_cache(sliding, 4096, 2) == 2 * SHAPE.key * 2 * (2 * 4096 + 30 * 512)
+    assert kv_cache(sliding, 256, 2) == kv_cache(SHAPE, 256, 2)
+
+
+@pytest.mark.parametrize(("arguments", "share"), [({}, 0.92), ({"gpu_memory_utilization": 0.5}, 0.5)])
+def test_the_share_that_vllm_takes(arguments: dict[str, object], share: float) -> None:
+    assert EngineUse(4096, CARD, arguments).share == share
