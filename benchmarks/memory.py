@@ -36,7 +36,7 @@ from srlm.packaged import DEMO
 from srlm.process.job import result_of
 from srlm.process.launch import MEMORY, launch_command
 from srlm.process.machine import free_memory
-from srlm.settings import DPOSettings, SFTSettings, TrainSettings
+from srlm.settings import DPOSettings, LoraSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
 
@@ -50,6 +50,14 @@ SIZES = {  # LLAMA's numbers, entries of the vocabulary, and whether the head is
     "135M": ((576, 1536, 30, 9, 3), 49152, True),  # SmolLM2-135M; not fitted on
 }
 TOKENS = {"10M": 512, "30M": 512, "80M": 256, "135M": 256}  # a row; fewer where a step takes long
+WAYS: dict[str, tuple[bool, dict[str, Any]]] = {  # name -> on pairs, and more of the plan
+    "SFT": (False, {}),
+    "SFT, checkpointing": (False, {"checkpointing": True}),
+    "SFT, LoRA": (False, {"lora_rank": 16}),
+    "DPO": (True, {}),
+    "DPO, checkpointing": (True, {"checkpointing": True}),
+    "DPO, LoRA": (True, {"lora_rank": 16}),
+}
 ROWS = 4  # sequences of a forward pass: four rows of SFT, two pairs of DPO
 EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # blocks are given back at once
 CHATML = (
@@ -122,9 +130,14 @@ def make_job(folder: Path, model: Path, plan: Training, steps: int) -> TrainJob:
         out=folder / "model",
         checkpoints=folder / "checkpoints",
         log=folder / "train.jsonl",
+        reference=folder / "reference.json",
         seed=1,
         max_length=plan.tokens,
-        train=TrainSettings(per_device_batch=plan.rows, gradient_checkpointing=plan.checkpointing),
+        train=TrainSettings(
+            per_device_batch=plan.rows,
+            gradient_checkpointing=plan.checkpointing,
+            lora=LoraSettings(rank=plan.lora_rank, dropout=plan.lora_dropout),
+        ),
         optimizer=kind(epochs=1, batch_size=batch),
     )
 
@@ -161,7 +174,7 @@ def peak(model: Path, plan: Training, steps: int) -> int:
 
 
 def peaks(steps: int) -> None:
-    """Print planned over measured for each size, algorithm, and with checkpointing or without."""
+    """Print planned over measured for each size and each way to train."""
     with tempfile.TemporaryDirectory(prefix="memory-") as name:
         imports = peak(made("imports", Path(name)), Training(4, 64, gpu=False), steps)
         print(f"The imports take {gib(imports)}; all else is above that. {steps} steps each.")
@@ -170,24 +183,20 @@ def peaks(steps: int) -> None:
         for size, tokens in TOKENS.items():
             model = made(size, Path(name))
             shape = shape_of(json.loads((model / "config.json").read_text()))
-            for pairs in (False, True):
-                for checkpointing in (False, True):
-                    count = ROWS // 2 if pairs else ROWS
-                    plan = Training(count, tokens, pairs, 2, checkpointing=checkpointing, gpu=False)
-                    found.append((size, shape, plan, peak(model, plan, steps) - imports))
-                    show(*found[-1])
+            for what, (pairs, settings) in WAYS.items():
+                plan = Training(ROWS // 2 if pairs else ROWS, tokens, pairs, accumulation=2, gpu=False, **settings)
+                measured = peak(model, plan, steps) - imports
+                found.append((size, shape, plan, measured))
+                total = planned(shape, plan)
+                print(f"{size:<7}{what:<20}{gib(total):>10}{gib(measured):>10}{total / measured:>8.2f}", flush=True)
     *_, last = TOKENS
-    fitted = best_fit([row[1:] for row in found if row[0] != last])
+    for what, lora, used in (("", False, memory.LOST), (" by LoRA", True, memory.LOST_BY_LORA)):
+        chosen = [row[1:] for row in found if row[0] != last and bool(row[2].lora_rank) == lora]
+        print(
+            f"Fitted on the first three: {best_fit(chosen, used):.2f} is lost between blocks{what}; srlm says {used}."
+        )
     worst = max(abs(1 - planned(*row[1:3]) / row[3]) for row in found if row[0] == last)
-    print(f"Fitted on the first three: {fitted:.2f} is lost between blocks; srlm says {memory.LOST}.")
     print(f"{last}, not fitted on: at most {worst:.0%} off.")
-
-
-def show(size: str, shape: Shape, plan: Training, measured: int) -> None:
-    """Print one row."""
-    what = f"{'DPO' if plan.pairs else 'SFT'}{', checkpointing' if plan.checkpointing else ''}"
-    total = planned(shape, plan)
-    print(f"{size:<7}{what:<20}{gib(total):>10}{gib(measured):>10}{total / measured:>8.2f}", flush=True)
 
 
 def planned(shape: Shape, plan: Training) -> int:
@@ -195,15 +204,18 @@ def planned(shape: Shape, plan: Training) -> int:
     return sum(training_memory(shape, plan).values())
 
 
-def best_fit(found: list[tuple[Shape, Training, int]]) -> float:
-    """The share lost between blocks with which planned over measured is nearest to 1, in the mean of the squares."""
+def best_fit(found: list[tuple[Shape, Training, int]], used: float) -> float:
+    """The share lost between blocks with which planned over measured is nearest to 1, in the mean of the squares.
+
+    `used` is the share in srlm.
+    """
 
     def error(share: float) -> float:
         errors = []
         for shape, plan, measured in found:
             parts = training_memory(shape, plan)
             rest = sum(parts.values()) - parts["lost between blocks"]
-            errors.append((1 - (rest + parts["lost between blocks"] * share / memory.LOST) / measured) ** 2)
+            errors.append((1 - (rest + parts["lost between blocks"] * share / used) / measured) ** 2)
         return statistics.mean(errors)
 
     return min((step / 100 for step in range(101)), key=error)

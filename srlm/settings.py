@@ -207,7 +207,9 @@ class TrainSettings(Settings):
         "half the disk of a bfloat16 M0, and what its steps cannot hold is lost.",
         before="base",
     )
-    gradient_checkpointing: bool = knob(False, "Use less memory, but more time.")
+    gradient_checkpointing: bool | Literal["auto"] = knob(
+        "auto", 'Use less memory, but more time. "auto": where training would not fit without, by the memory plan.'
+    )
     num_processes: int = knob(1, "Training processes on this machine. Above 1, torchrun starts them.", ge=1)
     per_device_batch: int = knob(8, "Rows per forward pass in each process. Gradients add up to batch_size.", ge=1)
     save_steps: int = knob(100, "Steps between checkpoints. After a crash, training repeats at most this many.", ge=1)

@@ -36,7 +36,13 @@ def lighter_trainings(config: Config, tokens: int) -> list[list[Change]]:
     least: Change = {key: value for change in (*checkpointing, *fewer[-1:]) for key, value in change.items()}
     adapted: Change = least | (lora[0] if lora else {})
     gentle: Change = {key: value for change in (*checkpointing, *lora) for key, value in change.items()}
-    together = [least, gentle, adapted, *(least | change for change in shorter), *(adapted | change for change in shorter)]
+    together = [
+        least,
+        gentle,
+        adapted,
+        *(least | change for change in shorter),
+        *(adapted | change for change in shorter),
+    ]
     return [checkpointing, fewer, lora, shorter, together]
 
 

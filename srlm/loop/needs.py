@@ -7,6 +7,7 @@ Everything comes from the config of the model: no weights are loaded. The formul
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from srlm.console import gib, say
 from srlm.engine.load import LocalModel, local_model
@@ -27,6 +28,8 @@ from srlm.store import read_json
 from srlm.train.job import batch_plan
 from srlm.train.steps import STEPS, TrainingStep, step_of
 
+ENGINE = "engine"  # the kind of all stages that load one
+ROOM = 0.85  # "auto" wants so much of the memory to be enough: the plan is right to 15%
 TEMPLATE_TOKENS = 64  # at most what a chat template adds to a prompt and a reply
 
 
@@ -41,7 +44,7 @@ class Need:
     kind: str  # SFT, DPO, engine
     parts: dict[str, int] = field(default_factory=dict)
     have: int = 0
-    where: str = ""  # what `have` is, in words
+    there: str = ""  # what `have` is, in words
     fits: tuple[str, ...] = ()  # settings with which it would fit, where it does not
     note: str = ""
     unknown: str = ""
@@ -62,17 +65,68 @@ class Need:
         name = f"{self.stage} ({self.kind})"
         if self.unknown:
             return f"how much memory {name} needs is not known: {self.unknown}"
-        return f"{name} needs about {gib(self.bytes)} of memory, {gib(self.have)} {self.where}"
+        return f"{name} needs about {gib(self.bytes)} of memory{', but' if self.short else ';'} {self.there}"
 
     @property
     def remedy(self) -> str:
         """What would fit instead, in one clause."""
-        if not self.fits:
-            return "no setting makes it fit: take a smaller model, or a machine with more memory"
-        return f"it would fit with {', or with '.join(self.fits)}"
+        if self.fits:
+            return f"it would fit with {', or with '.join(self.fits)}"
+        more = "more GPUs (engine.args.tensor_parallel_size)" if self.kind == ENGINE else "one with more memory"
+        return f"no setting makes it fit on this machine: use a smaller model, or {more}"
 
     def __str__(self) -> str:
-        return self.claim + (f": TOO LITTLE; {self.remedy}" if self.short else self.note)
+        return self.claim + (f". THIS IS NOT ENOUGH; {self.remedy}" if self.short else self.note)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training by a step, of rows of at most `tokens`, from the model of the config, on a machine."""
+
+    config: Config
+    step: TrainingStep
+    machine: Machine
+    revision: str | None
+    tokens: int
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The model's shape. Raises UnknownShapeError."""
+        return _shape(self.config.model.path, self.revision)
+
+    @property
+    def have(self) -> int:
+        """Bytes that are there: on each GPU for one process, or in memory for all."""
+        return self.machine.card or self.machine.memory
+
+    def figure(self, config: Config) -> tuple[dict[str, int], int]:
+        """(part -> bytes that it needs with these settings, bytes that are there). Raises UnknownShapeError."""
+        return self._parts(config, self.checkpointing(config)), self.have
+
+    def checkpointing(self, config: Config) -> bool:
+        """What train.gradient_checkpointing means with these settings. Raises UnknownShapeError."""
+        asked = config.train.gradient_checkpointing
+        return sum(self._parts(config, False).values()) > ROOM * self.have if asked == "auto" else asked
+
+    def _parts(self, config: Config, checkpointing: bool) -> dict[str, int]:
+        own, train = getattr(config, self.step.name), config.train
+        rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, train.num_processes)
+        job = Training(
+            rows=rows,
+            tokens=min(self.tokens, config.model.max_length),
+            pairs=self.step.on_pairs,
+            accumulation=accumulation,
+            processes=train.num_processes,
+            lora_rank=train.lora.rank,
+            lora_dropout=train.lora.dropout,
+            checkpointing=checkpointing,
+            gpu=bool(self.machine.gpus),
+        )
+        parts = training_memory(self.shape, job)
+        if self.machine.gpus:
+            return parts
+        parts |= {"imports": TRAIN_IMPORTS}
+        return {part: size * train.num_processes for part, size in parts.items()}
 
 
 def run_needs(run: Run, n: int, redo: str | None = None, machine: Machine | None = None) -> list[Need]:
@@ -82,26 +136,36 @@ def run_needs(run: Run, n: int, redo: str | None = None, machine: Machine | None
     owed = [stage for stage in stages(run, n) if stage.name in names or run.state(stage)[0] != "done"]
     result: dict[tuple[str, str], Need] = {}
     for stage in owed:
-        if stage.step:
-            step, model = STEPS[stage.step], run.config.model.path
-            if (step.name, model) not in result:
-                tokens = longest_row(run.config, step, _longest_seed_row(run))
-                result[step.name, model] = training_need(stage.name, step, run.config, found, tokens)
-        for engine in _engines(run, stage):
-            if ("engine", engine) not in result:
-                result["engine", engine] = engine_need(stage.name, engine, run.config, found)
+        if stage.step and ("training", stage.step) not in result:
+            plan = _training_plan(run, STEPS[stage.step], found)
+            result["training", stage.step] = training_need(stage.name, plan)
+        for model in _engines(run, stage):
+            if (ENGINE, model) not in result:
+                result[ENGINE, model] = engine_need(stage.name, run.config, model, run.revision(model), found)
     return list(result.values())
 
 
 def model_needs(config: Config, machine: Machine) -> list[Need]:
     """The needs of a run with this config that is not there yet: of its trainings, and of the engine with its model."""
+    model = config.model
     with suppress(UnknownShapeError):
-        model = config.model
-        length = min(model.max_length, _shape(model.path, config).context or model.max_length)
+        length = min(model.max_length, _shape(model.path, model.revision).context or model.max_length)
         config = config.model_copy(update={"model": model.model_copy(update={"max_length": length})})
-    trainings = [(f"M{t}/train", step_of(t)) for t in (1, 2)]
-    result = [training_need(name, step, config, machine, longest_row(config, step, None)) for name, step in trainings]
-    return [*result, engine_need("M0/eval", config.model.path, config, machine)]
+    result = []
+    for t in (1, 2):
+        plan = TrainingPlan(config, step_of(t), machine, model.revision, longest_row(config, step_of(t), None))
+        result.append(training_need(f"M{t}/train", plan))
+    return [*result, engine_need("M0/eval", config, model.path, model.revision, machine)]
+
+
+def gradient_checkpointing(run: Run, step: TrainingStep) -> bool:
+    """What train.gradient_checkpointing means here and now; "auto" for a model of an unknown shape: no."""
+    asked = run.config.train.gradient_checkpointing
+    if asked != "auto":
+        return asked
+    with suppress(UnknownShapeError):
+        return _training_plan(run, step, this_machine()).checkpointing(run.config)
+    return False
 
 
 def refuse_what_cannot_fit(run: Run, n: int, redo: str | None, force: bool) -> None:
@@ -110,49 +174,29 @@ def refuse_what_cannot_fit(run: Run, n: int, redo: str | None, force: bool) -> N
     if not short:
         return
     if not force:
-        command = f"srlm iterate {n} --run {run.root} --force"
-        remedies = "; ".join(dict.fromkeys(need.remedy for need in short))
-        raise UserError("; ".join(need.claim for need in short), f"{remedies}; or try all the same: {command}")
+        again = f"srlm iterate {n} --run {run.root}{f' --redo {redo}' if redo else ''} --force"
+        remedies = "; ".join(f"{need.stage}: {need.remedy}" for need in short)
+        raise UserError("; ".join(need.claim for need in short), f"{remedies}; or try it all the same: {again}")
     for need in short:
         say(f"--force: {need.claim}")
     run.record.forced.append({"time": now(), "needs": [need.claim for need in short]})
     run.save()
 
 
-def training_need(name: str, step: TrainingStep, config: Config, machine: Machine, tokens: int) -> Need:
-    """What one training by the step needs, with rows of at most `tokens`."""
-
-    def figure(settings: Config) -> tuple[dict[str, int], int]:
-        own, train = getattr(settings, step.name), settings.train
-        rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, train.num_processes)
-        job = Training(
-            rows=rows,
-            tokens=min(tokens, settings.model.max_length),
-            pairs=step.on_pairs,
-            accumulation=accumulation,
-            processes=train.num_processes,
-            lora_rank=train.lora.rank,
-            lora_dropout=train.lora.dropout,
-            checkpointing=train.gradient_checkpointing,
-            gpu=bool(machine.gpus),
-        )
-        parts = training_memory(shape, job)
-        if machine.gpus:
-            return parts, machine.card
-        parts |= {"imports": TRAIN_IMPORTS}
-        return {part: size * train.num_processes for part, size in parts.items()}, machine.memory
-
+def training_need(stage: str, plan: TrainingPlan) -> Need:
+    """What one training needs."""
+    label = plan.step.label
     try:
-        shape = _shape(config.model.path, config)
+        parts, have = plan.figure(plan.config)
     except UnknownShapeError as error:
-        return Need(name, step.label, unknown=str(error))
-    parts, have = figure(config)
-    where = "are there on each GPU" if machine.gpus else "are free"
-    fits = fitting(config, figure, lighter_trainings(config, tokens))
-    return Need(name, step.label, parts, have, where, fits, f"; rows of at most {tokens:,} tokens")
+        return Need(stage, label, unknown=str(error))
+    there = f"each GPU has {gib(have)}" if plan.machine.gpus else f"{gib(have)} are free"
+    fits = fitting(plan.config, plan.figure, lighter_trainings(plan.config, plan.tokens))
+    thrifty = ", gradient checkpointing" if plan.checkpointing(plan.config) else ""
+    return Need(stage, label, parts, have, there, fits, f" (rows of at most {plan.tokens:,} tokens{thrifty})")
 
 
-def engine_need(name: str, model: str, config: Config, machine: Machine) -> Need:
+def engine_need(stage: str, config: Config, model: str, revision: str | None, machine: Machine) -> Need:
     """What the engine with this model needs: on each of its GPUs, or all replicas together on a CPU."""
 
     def figure(settings: Config) -> tuple[dict[str, int], int]:
@@ -163,17 +207,18 @@ def engine_need(name: str, model: str, config: Config, machine: Machine) -> Need
         return {part: size * settings.engine.replicas for part, size in parts.items()}, machine.memory
 
     try:
-        shape = _shape(model, config)
+        shape = _shape(model, revision)
     except UnknownShapeError as error:
-        return Need(name, "engine", unknown=str(error))
+        return Need(stage, ENGINE, unknown=str(error))
     parts, have = figure(config)
     use = _engine_use(config, machine)
-    where = f"are vLLM's share of each GPU ({use.share:.0%})" if machine.gpus else "are free"
     fits = fitting(config, figure, lighter_engines(config, len(machine.gpus), shape.heads))
+    if not machine.gpus:
+        return Need(stage, ENGINE, parts, have, f"{gib(have)} are free", fits)
     one = kv_cache(shape, use.max_length, use.width) // use.spread
     many = 1 + max(0, have - sum(parts.values())) // one
-    note = f"; the KV cache has room for about {many:,} sequences of {use.max_length:,} tokens" if machine.gpus else ""
-    return Need(name, "engine", parts, have, where, fits, note)
+    note = f" (the KV cache has room for about {many:,} sequences of {use.max_length:,} tokens)"
+    return Need(stage, ENGINE, parts, have, f"vLLM's share of each GPU ({use.share:.0%}) is {gib(have)}", fits, note)
 
 
 def longest_row(config: Config, step: TrainingStep, seed_rows: int | None) -> int:
@@ -186,8 +231,13 @@ def longest_row(config: Config, step: TrainingStep, seed_rows: int | None) -> in
     return min(length, config.instructions.max_tokens + config.rollout.max_tokens + TEMPLATE_TOKENS)
 
 
-def _shape(model: str, config: Config) -> Shape:
-    return shape_of(read_config(model, config.model.revision if model == config.model.path else None))
+def _shape(model: str, revision: str | None) -> Shape:
+    return shape_of(read_config(model, revision))
+
+
+def _training_plan(run: Run, step: TrainingStep, machine: Machine) -> TrainingPlan:
+    tokens = longest_row(run.config, step, _longest_seed_row(run))
+    return TrainingPlan(run.config, step, machine, run.revision(run.config.model.path), tokens)
 
 
 def _engines(run: Run, stage: Stage) -> Iterator[str]:
@@ -201,7 +251,7 @@ def _engines(run: Run, stage: Stage) -> Iterator[str]:
     if stage.part == "aift" and config.instructions.source == "model":
         asked = {config.instructions.path: ("instructions",)} | asked
     for model, parts in asked.items():
-        if parts and isinstance(engines_of(config, model, parts)[0], LocalModel):
+        if parts and isinstance(engines_of(config, model, None, parts)[0], LocalModel):
             yield model
 
 
@@ -213,5 +263,5 @@ def _longest_seed_row(run: Run) -> int | None:
 
 
 def _engine_use(config: Config, machine: Machine) -> EngineUse:
-    spec = local_model(config, config.model.path)
+    spec = local_model(config, config.model.path, None)
     return EngineUse(spec.max_length or config.model.max_length, machine.card, spec.arguments)

@@ -12,6 +12,7 @@ from typing import Any
 from srlm.console import say
 from srlm.generate.job import GenerateJob
 from srlm.generate.parts import Place, engines_of, watches
+from srlm.loop.needs import gradient_checkpointing
 from srlm.loop.stages import stages
 from srlm.model.adapter import adapter_of
 from srlm.process.launch import Watch, run_child
@@ -43,7 +44,7 @@ class Phases:
             reference=paths.reference,
             seed=run.config.run.seed,
             max_length=run.config.model.max_length,
-            train=run.config.train,
+            train=run.config.train.model_copy(update={"gradient_checkpointing": gradient_checkpointing(run, step)}),
             optimizer=getattr(run.config, step.name),
             merge=start > 0 and adapter_of(run.model(start)) is None,
             **step.values(run, name),

@@ -76,7 +76,7 @@ def disk_use(run: Run) -> tuple[int, int] | None:
     """
     model = run.config.model
     try:
-        config = read_config(model.path, model.revision)
+        config = read_config(model.path, run.revision(model.path))
         width = width_of(config.get("dtype", config.get("torch_dtype")))
         weights = sum(path.stat().st_size for path in Path(model.path).glob("*.safetensors"))
         weights = weights or parameters_of(shape_of(config)).total * width  # of a hub id

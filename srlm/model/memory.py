@@ -28,8 +28,9 @@ LOST, LOST_BY_LORA = 0.2, 0.6
 
 @dataclass(frozen=True)
 class Training:
-    """One training process: `rows` a forward pass of at most `tokens` each. With `pairs` (DPO) a row is two sequences,
-    and a reference model is there too.
+    """One training process: `rows` a forward pass of at most `tokens` each. With `pairs` (DPO) a row is two sequences.
+
+    DPO's reference takes nothing: its log-probabilities are computed before the first step (`train.reference`).
     """
 
     rows: int
@@ -61,8 +62,6 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
     frozen = every * (shape.width if job.gpu else FLOAT32) if adapters else 0
     result = {
         "weights": frozen + trained * FLOAT32,
-        # A full DPO needs the starting model as it was; under LoRA that is the model with its adapters switched off.
-        "reference": every * FLOAT32 if job.pairs and not adapters else 0,
         "optimizer": trained * ADAM,
         # Processes average their gradients in buckets (torch's DDP): a second copy of all.
         "gradient buckets": trained * FLOAT32 if job.processes > 1 else 0,
@@ -85,15 +84,14 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
 def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dict[str, int]]:
     """What comes and goes, at the moments of a step that may be the fullest.
 
-    These are the backward pass of the LM head, of the last layer and of the first; and the ends of the forward passes
-    of model and reference, which matter where each has made bfloat16 copies of its weights.
+    These are the backward pass of the LM head, of the last layer and of the first; and the end of the forward pass,
+    which matters where it has made bfloat16 copies of the weights.
     """
     kept, copies = activations(shape, job), bfloat16_copies(shape, job)
     layer, work = job.all_tokens * layer_activations(shape, job), layer_at_work(shape, job)
     again = layer if job.checkpointing else 0  # what the layer kept is made again
     # Copies go with the graph that they are part of; with checkpointing there is none after the forward pass.
     held = 0 if job.checkpointing else copies
-    of_reference = copies if job.pairs else 0
     # Gradients come as the backward pass goes, from the head down; with accumulation earlier ones are there.
     early = gradients if job.accumulation > 1 else 0
     of_head = 0 if job.lora_rank else shape.vocabulary * shape.hidden * FLOAT32
@@ -102,7 +100,7 @@ def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dic
         (early, held, kept, head),
         (early, held, kept + again + work, of_head),
         (gradients, 0, layer + work, 0),
-        (early, max(copies, held + of_reference), kept, tile_bytes(shape, job)),
+        (early, copies, kept, tile_bytes(shape, job)),
     ]
     return [dict(zip(parts, moment, strict=True)) for moment in moments]
 

@@ -9,18 +9,15 @@ from srlm.loop.needs import Need, run_needs
 from srlm.loop.plan import disk_use
 from srlm.run.folder import Run
 
+TRAINING = ("weights", "gradients", "gradient buckets", "optimizer", "bfloat16 copies", "activations", "LM head")
 ROWS = (
-    *(
-        "weights",
-        "reference",
-        "gradients",
-        "gradient buckets",
-        "optimizer",
-        "bfloat16 copies",
-        "activations",
-        "LM head",
-    ),
-    *("KV cache of one sequence", "batch", "imports", "libraries", "lost between blocks", "the device's own"),
+    *TRAINING,
+    "KV cache of one sequence",
+    "batch",
+    "imports",
+    "libraries",
+    "lost between blocks",
+    "the device's own",
 )
 MODELS = 3  # to which M_t init proposes to bring a run
 
@@ -63,12 +60,11 @@ def disk_line(run: Run, trainings: int) -> str:
     """What so many trainings write, and what the disk has."""
     free, size = shutil.disk_usage(run.root).free, disk_use(run)
     if size is None:
-        return f"Disk: {gib(free)} are free; the size of {run.config.model.path} is not known here."
+        return f"Disk: {gib(free)} free. The size of {run.config.model.path} is not known here."
     need = trainings * size[0]
     peak = need and need + size[1]
-    short = " THIS IS TOO LITTLE." if peak > free else ""
-    most = f"{gib(peak)} at the most while training; {gib(free)} are free"
-    return f"Disk: {gib(need)} of new weights ({gib(size[0])} a model), {most}.{short}"
+    short = " THIS IS NOT ENOUGH." if peak > free else ""
+    return f"Disk: {gib(need)} for new weights, up to {gib(peak)} during training; {gib(free)} free.{short}"
 
 
 def _cell(size: int) -> str:

@@ -74,7 +74,7 @@ def _owned(job: TrainJob) -> dict[str, Any]:
         "gradient_accumulation_steps": accumulation,
         "weight_decay": own.weight_decay,
         "max_grad_norm": own.max_grad_norm,
-        "gradient_checkpointing": train.gradient_checkpointing,
+        "gradient_checkpointing": train.gradient_checkpointing is True,  # the parent has decided what "auto" means
         "save_strategy": "steps",
         "save_steps": train.save_steps,
         "save_total_limit": max(2, train.keep_checkpoints),  # two: the newest one may be torn

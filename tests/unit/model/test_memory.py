@@ -32,15 +32,15 @@ def test_weights_gradients_and_moments_of_a_full_training() -> None:
     parts = training_memory(SHAPE, SFT)
     assert parts["weights"] == parts["gradients"] == 4 * TOTAL
     assert parts["optimizer"] == 8 * TOTAL
-    assert parts["reference"] == parts["gradient buckets"] == 0
+    assert parts["gradient buckets"] == 0
     assert parts["bfloat16 copies"] == 2 * parameters_of(SHAPE).layers
 
 
-def test_dpo_holds_a_reference_and_two_sequences_a_row() -> None:
-    pairs = replace(SFT, pairs=True)
-    assert training_memory(SHAPE, pairs)["reference"] == 4 * TOTAL
-    assert activations(SHAPE, pairs) == 2 * activations(SHAPE, SFT)
-    assert training_memory(SHAPE, replace(pairs, lora_rank=16))["reference"] == 0  # the adapter switched off
+def test_dpo_has_two_sequences_a_row_and_holds_no_second_model() -> None:
+    single = replace(SFT, checkpointing=True)
+    pairs = replace(single, pairs=True)
+    assert activations(SHAPE, pairs) == 2 * activations(SHAPE, single)
+    assert total(pairs) - total(single) < TOTAL  # bytes: a model in bfloat16 would take twice that
 
 
 def test_lora_trains_little_and_keeps_the_rest_as_it_was_saved() -> None:
@@ -75,8 +75,8 @@ def test_without_accumulation_gradients_come_as_activations_go() -> None:
     assert total(replace(large, accumulation=2)) > total(large)
 
 
-def test_the_fullest_moment_of_a_checkpointed_dpo_is_the_reference_s_forward_pass() -> None:
-    parts = training_memory(SHAPE, replace(SFT, pairs=True, checkpointing=True))
+def test_with_checkpointing_the_fullest_moment_is_the_end_of_the_forward_pass() -> None:
+    parts = training_memory(SHAPE, replace(SFT, checkpointing=True))
     assert parts["bfloat16 copies"] == 2 * parameters_of(SHAPE).layers
 
 

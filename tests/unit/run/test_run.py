@@ -41,7 +41,7 @@ def test_what_has_become_a_knob_makes_nothing_stale(tmp_path: Path) -> None:
     run.record.stages["M1/train"].settings["train.gradient_checkpointing"] = True  # as older versions recorded it
     run.save()
     assert set(states(Run(run.root), 2).values()) == {"done"}
-    assert set(states(change(run, "gradient_checkpointing = false", "gradient_checkpointing = true"), 2).values()) == {
+    assert set(states(change(run, 'gradient_checkpointing = "auto"', "gradient_checkpointing = true"), 2).values()) == {
         "done"
     }
 
