@@ -44,7 +44,7 @@ class Check:
 def doctor(model: str | None = None, recipe: str = "paper", overrides: list[str] | None = None) -> int:
     """Print the report; of a `model`, what memory a run of it needs with the settings of the recipe.
 
-    Exit code: 0 when the loop (with this model) can run on this machine, 1 when something is missing.
+    Exit code: 0 when the loop (with this model) can run on this machine, 1 when something is missing or not known.
     """
     config = _config(model, recipe, overrides or []) if model is not None else None
     checks = examine(Path())
@@ -65,7 +65,7 @@ def doctor(model: str | None = None, recipe: str = "paper", overrides: list[str]
             read_config(config.model.path, config.model.revision, ask_hub=True)
     needs = model_needs(config, this_machine()) if config else []
     show_table(needs)
-    return FINDING if missing or any(need.short for need in needs) else DONE
+    return FINDING if missing or any(need.short or need.unknown for need in needs) else DONE
 
 
 def _config(model: str, recipe: str, overrides: list[str]) -> Config:

@@ -6,6 +6,9 @@ import pytest
 
 from srlm import doctor
 from srlm.doctor import Check, examine, probe_torch
+from srlm.errors import UserError
+from srlm.packaged import DEMO
+from srlm.process.machine import Machine
 
 
 def found(checks: list[Check], name: str) -> Check:
@@ -60,3 +63,29 @@ def test_a_torch_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: py
     devices = found(examine(tmp_path), "devices")
     assert devices.state == "missing"
     assert "libtorch is torn" in devices.found
+
+
+def test_what_a_run_of_a_model_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    one = Machine(memory=2**36, gpus=(80 * 2**30,))
+    monkeypatch.setattr(doctor, "this_machine", lambda: one)
+    assert doctor.doctor(str(DEMO / "base"), "small") == 0
+    shown = capsys.readouterr()
+    for part in ("SFT", "DPO", "engine", "weights", "gradients", "optimizer", "LM head", "KV cache of one sequence"):
+        assert part in shown.out
+    assert "73.6 GiB" in shown.out  # vLLM's share of the card
+    assert "Memory: all of this fits." in shown.err
+
+
+def test_a_model_that_does_not_fit_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "this_machine", lambda: Machine(memory=2**29))
+    assert doctor.doctor(str(DEMO / "base"), "small", ["train.per_device_batch=2"]) == 1
+    assert "M1/train (SFT) needs about" in capsys.readouterr().err
+    with pytest.raises(UserError, match="unknown key train"):
+        doctor.doctor(str(DEMO / "base"), "small", ["train.batch=2"])
+
+
+def test_a_model_of_which_nothing_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.doctor("no/such/model", "small") == 1  # what is not known does not count as passed
+    assert "no config.json of no/such/model can be read" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import pytest
 
 from srlm.config import parse_config
 from srlm.errors import UserError
+from srlm.model.check import check_model
 from srlm.packaged import DEMO, PROMPTS
 from srlm.records import EFTRow, IFTRow, PromptRow, RatedRow
 from srlm.run.folder import Run, RunRecord, StageRecord
@@ -71,6 +72,9 @@ def test_the_demo_recipe_makes_a_whole_run_folder(demo: tuple[Path, InitReport])
         assert (root / "prompts" / name).read_bytes() == (PROMPTS / name).read_bytes()
     summary = read_json(root / "seed" / "split.json")
     assert summary["counts"] == report.counts
+    model = check_model(str(BASE))
+    longest = max(model.tokens(row.messages[:-1], row.messages[-1]["content"]) for row in rows["ift"])
+    assert longest <= summary["longest"] <= run.config.model.max_length  # for the memory plan; EFT's rows are longer
     assert (root / "seed" / "dropped.jsonl").exists()
     assert [path.name for path in root.parent.iterdir()] == ["demo"]
 
