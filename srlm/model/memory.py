@@ -23,7 +23,7 @@ TRAIN_IMPORTS, CPU_BUFFERS = 640 * 2**20, 50 * 2**20
 # On a CPU the C library keeps blocks below this size (process/launch.MEMORY) when they are given back, and what lies
 # between them is lost: so much more than they hold. Fitted to measured peaks, of full trainings and of LoRA's.
 MAPPED = 32 * 2**20
-LOST, LOST_BY_LORA = 0.2, 0.6
+LOST, LOST_BY_LORA = 0.2, 0.9
 
 
 @dataclass(frozen=True)
