@@ -200,7 +200,7 @@ def engine_need(stage: str, config: Config, model: str, revision: str | None, ma
     """What the engine with this model needs: on each of its GPUs, or all replicas together on a CPU."""
 
     def figure(settings: Config) -> tuple[dict[str, int], int]:
-        use = _engine_use(settings, machine)
+        use = _engine_use(settings, model, machine)
         parts = engine_memory(shape, use)
         if machine.gpus:
             return parts, int(use.share * machine.card)
@@ -211,7 +211,7 @@ def engine_need(stage: str, config: Config, model: str, revision: str | None, ma
     except UnknownShapeError as error:
         return Need(stage, ENGINE, unknown=str(error))
     parts, have = figure(config)
-    use = _engine_use(config, machine)
+    use = _engine_use(config, model, machine)
     fits = fitting(config, figure, lighter_engines(config, len(machine.gpus), shape.heads))
     if not machine.gpus:
         return Need(stage, ENGINE, parts, have, f"{gib(have)} are free", fits)
@@ -262,6 +262,7 @@ def _longest_seed_row(run: Run) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _engine_use(config: Config, machine: Machine) -> EngineUse:
-    spec = local_model(config, config.model.path, None)
-    return EngineUse(spec.max_length or config.model.max_length, machine.card, spec.arguments)
+def _engine_use(config: Config, model: str, machine: Machine) -> EngineUse:
+    spec = local_model(config, model, None)
+    rank = config.train.lora.rank if model == config.model.path else 0
+    return EngineUse(spec.max_length or config.model.max_length, machine.card, spec.arguments, rank)

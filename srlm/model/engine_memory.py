@@ -7,7 +7,7 @@ what must fit into that share: with less, it refuses to start.
 from dataclasses import dataclass
 
 from srlm.model.memory import FLOAT32, GPU_OVERHEAD
-from srlm.model.shape import Shape, parameters_of, width_of
+from srlm.model.shape import Shape, lora_parameters, parameters_of, width_of
 
 GPU_SHARE = 0.92  # of a card, vLLM 0.32's default for gpu_memory_utilization
 # Measured on a CPU: the child with vLLM's imports and the embedded model loaded, before it has written anything.
@@ -19,12 +19,13 @@ LARGE_CARD = 70 * 2**30  # from this size on vLLM's batches are larger
 class EngineUse:
     """How an engine is loaded: its context, and over how many cards its weights are spread. `card`: bytes, 0: a CPU.
 
-    `arguments` are vLLM's own.
+    `arguments` are vLLM's own. `lora_rank` is that of the adapter that lies beside the weights, 0: none.
     """
 
     max_length: int
     card: int
     arguments: dict[str, object]
+    lora_rank: int = 0
 
     @property
     def spread(self) -> int:
@@ -61,6 +62,7 @@ def engine_memory(shape: Shape, use: EngineUse) -> dict[str, int]:
     wide = shape.active * shape.expert_mlp if shape.experts else shape.mlp
     return {
         "weights": parameters_of(shape).total * use.width // use.spread,
+        "adapter": lora_parameters(shape, use.lora_rank) * use.width,  # at most, on each card
         # vLLM refuses a cache that does not hold one sequence of the longest
         "KV cache of one sequence": kv_cache(shape, use.max_length, use.width) // use.spread,
         # a trial step of the largest batch: hidden states and residual, gate and up of one layer; logits and their

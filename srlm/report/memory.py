@@ -9,16 +9,6 @@ from srlm.loop.needs import Need, run_needs
 from srlm.loop.plan import disk_use
 from srlm.run.folder import Run
 
-TRAINING = ("weights", "gradients", "gradient buckets", "optimizer", "bfloat16 copies", "activations", "LM head")
-ROWS = (
-    *TRAINING,
-    "KV cache of one sequence",
-    "batch",
-    "imports",
-    "libraries",
-    "lost between blocks",
-    "the device's own",
-)
 MODELS = 3  # to which M_t init proposes to bring a run
 
 
@@ -42,8 +32,7 @@ def show_table(needs: list[Need]) -> None:
     table.add_column("memory")
     for need in known:
         table.add_column(need.kind, justify="right")
-    parts = {part for need in known for part, size in need.parts.items() if size}
-    for part in (part for part in ROWS if part in parts):
+    for part in dict.fromkeys(part for need in known for part, size in need.parts.items() if size):
         table.add_row(part, *(_cell(need.parts.get(part, 0)) for need in known))
     for name, sizes in (("in all", [need.bytes for need in known]), ("there is", [need.have for need in known])):
         table.add_row(name, *map(gib, sizes))

@@ -97,6 +97,12 @@ def test_an_engine_needs_its_weights_and_one_sequence() -> None:
     assert engine_memory(SHAPE, EngineUse(4096, 0, {}))["weights"] == 4 * TOTAL  # on a CPU
 
 
+def test_an_engine_holds_the_adapter_beside_the_weights() -> None:
+    parts = engine_memory(SHAPE, EngineUse(4096, CARD, {}, lora_rank=16))
+    assert parts["adapter"] == 2 * lora_parameters(SHAPE, 16)
+    assert engine_memory(SHAPE, EngineUse(4096, CARD, {}))["adapter"] == 0
+
+
 def test_sliding_layers_keep_no_more_than_their_window() -> None:
     sliding = replace(SHAPE, window=512, sliding_layers=30)
     assert kv_cache(sliding, 4096, 2) == 2 * SHAPE.key * 2 * (2 * 4096 + 30 * 512)
