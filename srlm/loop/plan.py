@@ -9,8 +9,9 @@ from srlm.errors import UserError
 from srlm.generate.parts import PARTS, Lengths
 from srlm.loop.redo import made_from
 from srlm.loop.stages import stages
+from srlm.model.adapter import adapter_of
 from srlm.model.check import read_config
-from srlm.model.shape import UnknownShapeError, parameters_of, shape_of, width_of
+from srlm.model.shape import UnknownShapeError, lora_parameters, parameters_of, shape_of, width_of
 from srlm.records import EvalRow, PromptRow, Rollout
 from srlm.run.folder import Run, State
 from srlm.run.stage import Stage, opponents
@@ -72,21 +73,23 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
 def disk_use(run: Run) -> tuple[int, int] | None:
     """(bytes that stay after a training, bytes of checkpoints while it runs); None where the model's size is not known.
 
-    A checkpoint of all weights holds them and Adam's two moments in float32; one of LoRA is small enough to leave out.
+    A checkpoint holds what is trained and Adam's two moments in float32. Under LoRA that is the adapter, which is all
+    that stays (in a run whose M1 was merged, each model is whole).
     """
-    model = run.config.model
+    model, train = run.config.model, run.config.train
     try:
         config = read_config(model.path, run.revision(model.path))
         width = width_of(config.get("dtype", config.get("torch_dtype")))
         weights = sum(path.stat().st_size for path in Path(model.path).glob("*.safetensors"))
         weights = weights or parameters_of(shape_of(config)).total * width  # of a hub id
+        adapter = 4 * lora_parameters(shape_of(config), train.lora.rank) if train.lora.rank else 0
     except UnknownShapeError:
         return None
     in_float32 = 4 * weights // width
-    saved = in_float32 if run.config.train.save_dtype == "float32" else weights
-    checkpoint = 0 if run.config.train.lora.rank else 3 * in_float32
-    kept = run.config.train.keep_checkpoints
-    return saved + kept * checkpoint, max(2, kept) * checkpoint
+    merged = 1 in run.trained and adapter_of(run.model(1)) is None
+    saved = adapter if adapter and not merged else in_float32 if train.save_dtype == "float32" else weights
+    checkpoint = 3 * (adapter or in_float32)
+    return saved + train.keep_checkpoints * checkpoint, max(2, train.keep_checkpoints) * checkpoint
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:

@@ -11,9 +11,10 @@ from srlm.errors import UserError
 from srlm.loop.plan import check_plan, disk_use, make_plan
 from srlm.loop.redo import set_aside
 from srlm.loop.stages import stages
+from srlm.packaged import DEMO
 from srlm.run.folder import Run, find_run
 from srlm.run.stage import opponents
-from srlm.settings import PairSettings, TrainSettings, VersusSettings
+from srlm.settings import LoraSettings, PairSettings, TrainSettings, VersusSettings
 from tests.helpers.run_folder import bare_run, finished_run
 
 
@@ -54,6 +55,16 @@ def test_float32_models_take_twice_the_disk_of_a_bfloat16_one(tmp_path: Path) ->
     with_settings(run, model=run.config.model.model_copy(update={"path": str(base)}))
     assert disk_use(run) == (200, 1200)
     assert disk_use(with_settings(run, train=TrainSettings(save_dtype="base"))) == (100, 1200)
+
+
+def test_under_lora_the_adapter_is_all_that_stays(tmp_path: Path) -> None:
+    run = bare_run(tmp_path / "r")
+    with_settings(run, model=run.config.model.model_copy(update={"path": str(DEMO / "base")}))
+    whole, adapted = disk_use(run), disk_use(with_settings(run, train=TrainSettings(lora=LoraSettings(rank=8))))
+    assert whole is not None
+    assert adapted is not None
+    assert 0 < adapted[0] < whole[0] / 10
+    assert adapted[1] == 6 * adapted[0]  # two checkpoints, each with Adam's two moments
 
 
 def test_the_order_of_stages(tmp_path: Path) -> None:
