@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(seed_cli.app, name="seed")
 
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder. Default: the latest one in runs/.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -45,11 +46,10 @@ def init(
         Path | None, typer.Option(help="Held-out evaluation prompts. Default: a part of the IFT prompts.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "paper",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    set_: Overrides = None,
 ) -> None:
     """Check the model and the seed data, and create a run folder."""
     from srlm.report.memory import init_lines
-    from srlm.run.folder import Run
     from srlm.run.init import Sources, init_run
 
     sources = Sources(
@@ -64,7 +64,7 @@ def init(
         overrides=tuple(set_ or ()),
     )
     made = init_run(run, sources)
-    made.show([] if made.already else init_lines(Run(made.root)))
+    made.show([] if made.already else init_lines(made.root))
 
 
 @app.command(epilog="srlm iterate 3 --run runs/a")
@@ -84,7 +84,7 @@ def iterate(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop if a new model is not promoted.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Start even if memory is too small by the plan. run.json records it.")
+        bool, typer.Option("--force", help="Run even if memory is too small; run.json records it.")
     ] = False,
 ) -> None:
     """Bring the run to M_N: train each model, measure it, and let it make the training data for the next one.
@@ -288,7 +288,7 @@ def judge(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Time limit for a request to an endpoint, in seconds.")
     ] = 300.0,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    set_: Overrides = None,
 ) -> None:
     """Score the responses in any file with a model as the judge, and show how well it agrees with people."""
     from srlm.console import say
@@ -350,9 +350,7 @@ def doctor(
         str | None, typer.Option(help="Show the memory that a run of this model needs: a folder or a hub id.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="For --model: the settings of demo, small or paper.")] = "paper",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For --model: override a setting.")
-    ] = None,
+    set_: Overrides = None,
 ) -> None:
     """Show what this machine has, what is missing, and how to get it."""
     from srlm.doctor import doctor as examine

@@ -31,8 +31,9 @@ DIGITS = tuple("0123456789")
 
 def engine_arguments(model: str, revision: str | None, max_length: int, extra: dict[str, Any]) -> dict[str, Any]:
     """vLLM's EngineArgs for this machine; the user's own (`engine.args`) win. Sets the CPU's environment."""
-    # asked of vLLM: torch.cuda, once asked, is initialised, and what vLLM starts by a fork cannot use the GPU any more
     from vllm.config.lora import MaxLoRARanks
+
+    # asked of vLLM: torch.cuda, once asked, is initialised, and what vLLM starts by a fork cannot use the GPU any more
     from vllm.platforms import current_platform
 
     # No dtype on a GPU: vLLM's "auto" takes that of config.json, but for float32, as our models are saved, the first

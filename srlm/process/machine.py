@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,12 @@ def this_machine() -> Machine:
     return Machine(free_memory(), tuple(gpu["memory"] for gpu in probe.get("gpus", [])))
 
 
+@cache
 def probe_torch() -> dict[str, Any]:
-    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last words}."""
+    """{"cuda": version or None, "gpus": [{"name", "memory"}]} as torch sees it, or {"error": its last words}.
+
+    Asked once: it takes seconds.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False

@@ -1,6 +1,7 @@
 """What a run needs of memory and disk: lines for `srlm init` and the plan, a table for `srlm doctor`."""
 
 import shutil
+from pathlib import Path
 
 from rich.table import Table
 
@@ -12,8 +13,9 @@ from srlm.run.folder import Run
 MODELS = 3  # to which M_t init proposes to bring a run
 
 
-def init_lines(run: Run) -> list[str]:
-    """For a new run: where most memory is needed, or each place where it is too little; and the disk."""
+def init_lines(root: Path) -> list[str]:
+    """For a new run folder: where most memory is needed, or each place where it is too little; and the disk."""
+    run = Run(root)
     needs = run_needs(run, MODELS)
     known = [need for need in needs if not need.unknown]
     told = [need for need in known if need.short] or sorted(known, key=lambda need: -need.bytes / need.have)[:1]

@@ -58,6 +58,8 @@ def load_weights(model: str, revision: str | None) -> Any:
         raise UserError(
             f"{model}: cannot be loaded ({_line(error)})", "use a causal language model in safetensors"
         ) from None
+    if getattr(loaded, "_hf_peft_config_loaded", False):
+        raise UserError(f"{model} comes with a LoRA adapter", "merge it into its base first")
     loaded.generation_config = _saveable(loaded.generation_config)
     return loaded
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from srlm.model.adapter import adapter_of
 from srlm.store import read_json, write_json
 from srlm.train.job import TrainJob
 
@@ -17,12 +18,15 @@ SIDES = ("chosen", "rejected")
 
 def with_reference(trainer: Any, rows: Any, job: TrainJob) -> Any:
     """The encoded rows with TRL's columns `ref_chosen_logps` and `ref_rejected_logps`: sums over a reply's tokens."""
+    adapters = getattr(trainer.model, "peft_config", {})
+    if adapter_of(job.model) and "ref" not in adapters:
+        raise RuntimeError("the DPO reference would be M0: TRL has not copied the adapter that is gone on with")
     kept = read_json(job.reference) if job.reference.exists() else {}
     if kept.get("job") != job.digest():
         kept = {"job": job.digest()} | _log_probabilities(trainer, rows)
         if trainer.accelerator.is_main_process:
             write_json(job.reference, kept)
-    if "ref" in getattr(trainer.model, "peft_config", {}):  # TRL's copy of the adapter that is gone on with
+    if "ref" in adapters:  # that copy, which nothing needs any more
         trainer.model.delete_adapter("ref")
     for side in SIDES:
         rows = rows.add_column(f"ref_{side}_logps", kept[side])

@@ -22,6 +22,7 @@ from srlm.engine.load import LocalModel
 from srlm.errors import UserError
 from srlm.measure.harness.job import Figure, HarnessJob, Measure, TaskRow
 from srlm.measure.harness.tasks import check_length, load, task_digests, task_manager, task_names
+from srlm.model.adapter import adapter_of
 from srlm.model.chat import CHAT_OPTIONS, end_of_turn_ids
 from srlm.model.tokenizer import load_tokenizer
 from srlm.process.child import main
@@ -140,8 +141,9 @@ def backend_arguments(model: LocalModel, seed: int) -> dict[str, Any]:
     from srlm.engine.vllm import engine_arguments
 
     arguments = engine_arguments(model.model, model.revision, model.max_length or 0, dict(model.arguments))
-    if arguments.pop("enable_lora", False):
-        arguments["lora_local_path"] = arguments["tokenizer"]
+    if adapter_of(model.model):
+        arguments["lora_local_path"] = model.model
+        del arguments["enable_lora"]  # the backend's own to say
     else:
         arguments.setdefault("tokenizer_revision", arguments["revision"])  # the backend's own tokenizer takes no other
     return arguments | {"pretrained": arguments.pop("model"), "seed": seed} | CHAT_OPTIONS

@@ -2,8 +2,8 @@
 
     RUN/versus/DIGEST/judge.json items.jsonl judged.jsonl
 
-DIGEST covers what decides a verdict: who judges, how, by which rubric. An item is one conversation with one response
-(scored) or two (pairwise); judged.jsonl names it by its line, so that items are only ever appended.
+DIGEST covers what decides a verdict: who judges, how, by which rubric. A question is one conversation with one
+response (scored) or two (pairwise); judged.jsonl names it by its line, so that items are only ever appended.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Question(Record):
 
 
 def question(messages: Messages, responses: list[str]) -> Question:
-    """The item with its id."""
+    """The question with its id."""
     return Question(id=digest(messages, responses), messages=messages, responses=responses)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -432,6 +433,26 @@ def test_adapter_that_names_no_base_is_refused(make: Make, base: Path, tmp_path:
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="not a LoRA adapter that names its base model"):
         run(make("dpo", model=str(folder)))
+
+
+def test_adapter_over_an_adapter_is_refused(make: Make, tmp_path: Path) -> None:
+    """Its base holds no weights of its own."""
+    first = chain(make, 1)[0]
+    folder = tmp_path / "second"
+    shutil.copytree(first.out, folder)
+    told = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": str(first.out)}))
+    with pytest.raises(UserError, match="M1/model: cannot be loaded"):
+        run(make("dpo", "next", model=str(folder), train={"lora": LoraSettings(rank=4)}))
+
+
+def test_reference_without_the_adapter_is_refused(make: Make) -> None:
+    """Where TRL cannot copy the adapter that is gone on with, it would take M0 for the reference."""
+    from srlm.train.reference import with_reference
+
+    trainer = SimpleNamespace(model=SimpleNamespace(peft_config={"default": None}))
+    with pytest.raises(RuntimeError, match="the DPO reference would be M0"):
+        with_reference(trainer, None, make("dpo", model=str(chain(make, 1)[0].out)))
 
 
 def test_extra_reaches_trl(make: Make) -> None:

@@ -18,23 +18,12 @@ from srlm.settings import Config
 from srlm.store import write_json, write_text
 from srlm.train.steps import DPO, SFT
 from tests.helpers.run_folder import bare_run, finished_run
+from tests.helpers.shapes import LLAMA_8B
 
 GIB = 2**30
 H100 = Machine(memory=10**12, gpus=(80 * GIB,))
 EIGHT = Machine(memory=10**12, gpus=(80 * GIB,) * 8)
 LAPTOP = Machine(memory=12 * GIB)
-LLAMA_8B = {
-    "model_type": "llama",
-    "vocab_size": 128256,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-    "max_position_embeddings": 8192,
-}
 SMALL = LLAMA_8B | {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 1024, "num_hidden_layers": 4}
 CHEAP = ["train.lora.rank=16", "train.gradient_checkpointing=true", "train.per_device_batch=1"]
 
@@ -275,13 +264,13 @@ def test_lines_at_init_and_in_the_plan(tmp_path: Path, on: Any) -> None:
     run = run_of(tmp_path / "run", SMALL)
     on(H100)
     assert len(memory_lines(run, 3, None)) == 3
-    line, disk = init_lines(run)
+    line, disk = init_lines(run.root)
     assert line.startswith("Memory: M1/train (SFT) needs about")  # the one that needs most
     assert disk == disk_line(run, 3)
     assert "for new weights, up to" in disk
     on(Machine(memory=GIB))
-    assert len(init_lines(run)) == 4
-    assert all("THIS IS NOT ENOUGH" in line for line in init_lines(run)[:-1])
+    assert len(init_lines(run.root)) == 4
+    assert all("THIS IS NOT ENOUGH" in line for line in init_lines(run.root)[:-1])
 
 
 # --- refused, or not -------------------------------------------------------------------------------------------------
