@@ -4,11 +4,12 @@ import shutil
 import time
 from pathlib import Path
 
+from srlm.console import say
 from srlm.errors import UserError
 from srlm.loop.stages import stages
 from srlm.run.folder import Run
 from srlm.run.stage import Stage
-from srlm.store import write_json
+from srlm.store import read_json, write_json
 
 
 def made_from(run: Run, target: str) -> list[Stage]:
@@ -34,19 +35,32 @@ def made_from(run: Run, target: str) -> list[Stage]:
 
 
 def set_aside(run: Run, target: str) -> Path:
-    """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages."""
+    """Move the files of `made_from(target)` into a dated folder, which is returned, and forget those stages.
+
+    A head to head goes with the answers that it compared, whether a stage or `srlm eval` made it.
+    """
     gone = made_from(run, target)
+    compared = _head_to_heads(run, gone)
     names = {stage.name for stage in gone}
     aside = run.paths.set_aside / time.strftime("%Y-%m-%dT%H-%M-%S")
     aside.mkdir(parents=True)
     kept = {key: run.record.stages.pop(key).model_dump() for key in list(run.record.stages) if key in names}
     write_json(aside / "stages.json", kept)
-    for stage in gone:
-        for path in stage.outputs:
-            if path.exists():
-                kept_at = aside / path.relative_to(run.root)
-                kept_at.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, kept_at)
+    for path in (*compared, *(path for stage in gone for path in stage.outputs)):
+        if path.exists():
+            kept_at = aside / path.relative_to(run.root)
+            kept_at.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, kept_at)
+    if compared and not run.config.versus.in_loop:
+        models = ", ".join(path.parent.name for path in compared)
+        say(f"The head to head of {models} goes with the old answers: run `srlm eval {run.root}` again afterwards")
     # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
     run.save()
     return aside
+
+
+def _head_to_heads(run: Run, gone: list[Stage]) -> list[Path]:
+    """versus.json of each model whose own answers, or those of a model that it met, are made again."""
+    again = {f"M{stage.t}" for stage in gone if stage.part == "eval"}
+    kept = {t: run.at(t).versus for t in run.begun if run.at(t).versus.exists()}
+    return [path for t, path in kept.items() if again & {f"M{t}", *read_json(path).get("against", {})}]

@@ -30,10 +30,10 @@ def bare_run(root: Path) -> Run:
     return Run(root)
 
 
-def finished_run(root: Path) -> Run:
-    """A run at M2: everything done but what M2 would make for M3."""
+def finished_run(root: Path, n: int = 2) -> Run:
+    """A run at M_n: everything done but what M_n would make for the next model."""
     run = bare_run(root)
-    for stage in stages(run, 2):
+    for stage in stages(run, n):
         _write_files(run, stage.name)
         run.begin(stage)
         run.end(stage, "done", 10.0 + stage.t, {})

@@ -15,7 +15,8 @@ from srlm.packaged import DEMO
 from srlm.run.folder import Run, find_run
 from srlm.run.stage import opponents
 from srlm.settings import LoraSettings, PairSettings, TrainSettings, VersusSettings
-from tests.helpers.run_folder import bare_run, finished_run
+from srlm.store import write_json, write_rows
+from tests.helpers.run_folder import bare_run, eval_answers, finished_run
 
 
 def states(run: Run, n: int) -> dict[str, str]:
@@ -114,6 +115,22 @@ def test_redo_of_all_that_is_stale(tmp_path: Path) -> None:
         "M0/eval": "owed", "M1/train": "done", "M1/eval": "owed", "M1/aift": "owed", "M1/pairs": "owed",
         "M2/train": "owed", "M2/eval": "owed",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("redo", "gone"), [("M2", "M2, M3"), ("M2/eval", "M2, M3"), ("M1/eval", "M2, M3"), ("M2/pairs", "M3")]
+)
+def test_a_head_to_head_goes_with_the_answers_that_it_compared(
+    tmp_path: Path, redo: str, gone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(tmp_path / "r", 3)
+    for t, others in ((2, ["M1"]), (3, ["M1", "M2"])):
+        write_json(run.at(t).versus, {"judge": {}, "against": {other: {"win_rate": 0.9} for other in others}})
+    aside = set_aside(run, redo)
+    assert f"The head to head of {gone} goes with the old answers: run `srlm eval" in capsys.readouterr().err
+    for model in ("M2", "M3"):
+        assert (run.root / model / "versus.json").exists() != (model in gone)
+        assert (aside / model / "versus.json").exists() == (model in gone)
 
 
 def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> None:
