@@ -1,12 +1,13 @@
 """What `srlm iterate` would do: each stage's state and why, and an estimate of tokens, time and disk."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from srlm.config import flat
 from srlm.errors import UserError
-from srlm.generate.parts import PARTS, Lengths
+from srlm.generate.parts import PARTS, Lengths, Place
 from srlm.loop.redo import made_from
 from srlm.loop.stages import stages
 from srlm.model.adapter import adapter_of
@@ -26,7 +27,7 @@ class Planned:
     """
 
     stage: Stage
-    state: State
+    state: State | Literal["redo"]
     why: str
     tokens: int
     bound: bool
@@ -34,20 +35,39 @@ class Planned:
     disk: int
 
 
-def make_plan(run: Run, n: int) -> list[Planned]:
-    """The stages that bring the run to M_n, in order, with their states and estimates."""
-    size, lengths = disk_use(run), _mean_lengths(run)
+def make_plan(run: Run, n: int, redo: str | None = None) -> list[Planned]:
+    """The stages that bring the run to M_n, in order, with their states and estimates.
+
+    What was made from a stale stage is stale, too. What `redo` makes again is in state "redo", and counts as owed.
+    """
+    size, known = disk_use(run), _mean_lengths(run)
+    lengths = known or Lengths(run.config.rollout.max_tokens, run.config.judge.max_tokens)
     planned = []
-    for stage in stages(run, n):
-        state, why = run.state(stage)
+    for stage, state, why in _states(run, n, redo):
         if state == "done":
             planned.append(Planned(stage, state, why, 0, False, 0.0, 0))
-        else:
-            disk = size[0] if size and stage.part == "train" else 0
-            most = Lengths(run.config.rollout.max_tokens, run.config.judge.max_tokens)
-            tokens = _tokens(run, stage, lengths or most)
-            planned.append(Planned(stage, state, why, tokens, lengths is None, _seconds(run, stage), disk))
+            continue
+        tokens, seconds = _tokens(run, stage, lengths), _seconds(run, stage)
+        if state == "partial" and tokens:
+            left = _tokens(run, stage, lengths, left=True)
+            tokens, seconds = left, seconds and seconds * left / tokens
+        disk = size[0] if size and stage.part == "train" else 0
+        planned.append(Planned(stage, state, why, int(tokens), known is None, seconds, disk))
     return planned
+
+
+def _states(run: Run, n: int, redo: str | None) -> Iterator[tuple[Stage, State | Literal["redo"], str]]:
+    """Each stage with its state in the plan, and why."""
+    again = {stage.name for stage in made_from(run, redo)} & run.record.stages.keys() if redo else set()
+    follows = {stage.name for stage in made_from(run, "stale")}
+    for stage in stages(run, n):
+        state, why = run.state(stage)
+        if stage.name in again:
+            yield stage, "redo", "the old files are kept"
+        elif stage.name in follows and state in ("done", "partial"):
+            yield stage, "stale", "made from what is out of date"
+        else:
+            yield stage, state, why
 
 
 def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]]:
@@ -56,13 +76,12 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
     A setting may change as long as only owed stages read it. Once a stage that reads it has begun, it may not. Stages
     that `redo` makes again may be stale.
     """
-    again = {stage.name for stage in made_from(run, redo)} if redo else set()
     for key, value in flat(run.config.data, "data.").items():
         if value != run.record.settings.get(key, value):
             problem = f"{key} is {value}, but it was {run.record.settings[key]} when the seed data was split"
             raise UserError(problem, "change it back, or make a new run with `srlm init`")
-    for planned in make_plan(run, n):
-        if planned.state == "stale" and planned.stage.name not in again:
+    for planned in make_plan(run, n, redo):
+        if planned.state == "stale":
             raise UserError(
                 f"{planned.stage.name} is out of date: {planned.why}",
                 f"change it back, or redo all that is stale: srlm iterate {n} --run {run.root} --redo stale",
@@ -99,13 +118,20 @@ def _seconds(run: Run, stage: Stage) -> float | None:
     return same[-1] if same else None
 
 
-def _tokens(run: Run, stage: Stage, lengths: Lengths) -> int:
-    """Tokens that the stage generates with answers and judgements of the given lengths."""
+def _tokens(run: Run, stage: Stage, lengths: Lengths, left: bool = False) -> float:
+    """Tokens that the stage generates with answers and judgements of the given lengths; or what is `left` of them."""
     if stage.part == "versus":  # scored: its own answers, as those of earlier models were; pairwise: every pair twice
         judges = 2 * len(opponents(stage.t, True)) if run.config.versus.mode == "pairwise" else 1
         prompts = sum(1 for _ in read_rows(run.seed("eval_prompts"), PromptRow))
-        return int(prompts * judges * run.config.judge.samples * lengths.judgement)
-    return int(sum(PARTS[part].tokens(run, lengths) for part in stage.parts))
+        return prompts * judges * run.config.judge.samples * lengths.judgement
+    place = Place(run, stage.t)
+    return sum(PARTS[part].tokens(run, lengths) * (_left(place, part) if left else 1.0) for part in stage.parts)
+
+
+def _left(place: Place, part: str) -> float:
+    """The share of a part's rows that are missing."""
+    there, count = sum(1 for _ in read_rows(PARTS[part].rows(place), dict[str, Any])), PARTS[part].count(place)
+    return max(0.0, 1 - there / count) if count else 0.0
 
 
 def _mean_lengths(run: Run) -> Lengths | None:

@@ -4,22 +4,19 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.loop.plan import make_plan
-from srlm.loop.redo import made_from
 from srlm.report.memory import disk_line, memory_lines
 from srlm.run.folder import Run
 
 
 def show_plan(run: Run, n: int, redo: str | None) -> None:
     """Print each stage with its state and reason, and the estimates; changes nothing."""
-    again = {stage.name for stage in made_from(run, redo)} if redo else set()
-    planned = make_plan(run, n)
+    planned = make_plan(run, n, redo)
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "state", "why", "tokens to generate", "seconds (from last time)"):
         table.add_column(column)
     for item in planned:
-        state, why = ("redo", "the old files are kept") if item.stage.name in again else (item.state, item.why)
         tokens = ("at most " if item.bound and item.tokens else "") + _number(item.tokens)
-        table.add_row(item.stage.name, state, safe(why), tokens, _number(item.seconds))
+        table.add_row(item.stage.name, item.state, safe(item.why), tokens, _number(item.seconds))
     out().print(table)
     known = [item.seconds for item in planned if item.seconds is not None]
     unknown = sum(item.seconds is None for item in planned)

@@ -38,6 +38,41 @@ def with_settings(run: Run, **tables: Any) -> Run:
     return run
 
 
+def test_the_plan_counts_what_redo_makes_again(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    found = {item.stage.name: item for item in make_plan(run, 3, "M2")}
+    assert [(name, item.state) for name, item in found.items() if item.state != "done"] == [
+        ("M2/train", "redo"), ("M2/eval", "redo"),
+        ("M2/aift", "owed"), ("M2/pairs", "owed"), ("M3/train", "owed"), ("M3/eval", "owed"),
+    ]  # fmt: skip
+    assert (found["M2/train"].seconds, found["M2/eval"].seconds) == (12.0, 12.0)
+    assert make_plan(run, 3, "M1")[1].state == "redo"
+    assert found["M2/aift"].tokens > 0
+
+
+def test_the_plan_shows_what_follows_from_a_stale_stage(tmp_path: Path) -> None:
+    run = change(finished_run(tmp_path / "r"), "few_shot_ift = 6", "few_shot_ift = 5")
+    found = {item.stage.name: item for item in make_plan(run, 2)}
+    assert "few_shot_ift was 6" in found["M1/aift"].why
+    assert [name for name, item in found.items() if item.why == "made from what is out of date"] == [
+        "M1/pairs", "M2/train", "M2/eval",
+    ]  # fmt: skip
+    assert found["M2/train"].seconds == 12.0
+
+
+def test_a_partial_stage_counts_only_what_is_left(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    stage = stages(run, 3)[7]
+    run.begin(stage)
+    whole = {item.stage.name: item for item in make_plan(run, 3)}["M2/aift"]
+    write_rows(run.at(2).rollouts, [row.rollout for row in eval_answers(2)])
+    count = run.config.instructions.count
+    part = {item.stage.name: item for item in make_plan(run, 3)}["M2/aift"]
+    assert (whole.state, part.state) == ("partial", "partial")
+    assert part.tokens == int(whole.tokens * (count - 2) / count)
+    assert part.seconds == pytest.approx(11.0 * (count - 2) / count)
+
+
 def test_what_has_become_a_knob_makes_nothing_stale(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
     run.record.stages["M1/train"].settings["train.gradient_checkpointing"] = True  # as older versions recorded it
