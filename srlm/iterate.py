@@ -39,6 +39,8 @@ from srlm.store import read_rows, write_json, write_rows
 from srlm.train.steps import SFT, step_of
 from srlm.train.trackers import check_trackers
 
+HARDLY = 0.1  # share of readable judgements below which M0 is no judge to build EFT with; training on IFT may help it
+
 
 def iterate(
     run: Run, n: int, redo: str | None = None, accept_judge: bool = False, strict: bool = False, force: bool = False
@@ -149,10 +151,20 @@ class Iteration(Phases):
                 self.instructions_from_elsewhere(t)
             info |= self.generate_child(t, self.run.model(t), parts)
             if "eval" in parts:
-                write_figures(self.run, t)
+                figures = write_figures(self.run, t)
+                if t == 0 and self.run.builds_eft:
+                    self.warn_of_no_scores(figures["judge"]["parse_rate"])
                 measure_again(self.run, [k for k in self.run.measured if k > t])  # they are compared with this one
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
+
+    def warn_of_no_scores(self, parsed: float | None) -> None:
+        """EFT is made of what the baseline judges: long before that, say if M0 hardly ever writes a score."""
+        if parsed is not None and parsed < HARDLY:
+            say(
+                f"M0: only {parsed:.0%} of its judgements have a score that can be read, and the EFT of this run is "
+                f"built from such judgements. To see what it writes: srlm inspect {self.run.root} M0"
+            )
 
     def instructions_from_elsewhere(self, t: int) -> None:
         """Where another model or a file is the source, its instructions are written before M_t is loaded."""

@@ -23,6 +23,7 @@ RULE = (
     "different scores for that, every score gets the same number of rows."
 )
 UNPARSED, OVERLONG = "its score cannot be parsed", "its judge prompt does not fit the context"
+CUT, UNENDED = "cut off before its score", ("length", "unfinished")  # and what such a reply's `finish` is
 ALONE = "no other response to compare with"
 UNCLEAR = "says different scores"
 DISAGREES, TIED = "disagrees with people", "tied where people are not"
@@ -70,9 +71,11 @@ def shortage(counts: Mapping[str, Any], settings: BaselineSettings) -> str | Non
         return None
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items())
     dropped = counts["dropped"]
-    if dropped.get(UNPARSED, 0) * 2 > counts["judgements"]:
-        way = "the model does not write the scores that prompts/judge.txt asks for: train the baseline on IFT first "
-        way += "(baseline.train), use a model that follows instructions, or raise judge.max_tokens"
+    if 2 * (dropped.get(UNPARSED, 0) + dropped.get(CUT, 0)) > counts["judgements"]:
+        ways = ["raise judge.max_tokens"] if dropped.get(CUT) else []
+        ways += [] if settings.train else ["train the baseline on IFT first (baseline.train, or `srlm seed eft --ift`)"]
+        ways += ["use a model that follows instructions"]
+        way = f"the model does not write the scores that prompts/judge.txt asks for: {', or '.join(ways)}"
     elif dropped.get(CAPPED, 0) > counts["kept"]:
         way = "nearly all scores are the same: use another model, or raise baseline.max_share"
     else:
@@ -91,7 +94,7 @@ def _agreeing(
     for number, judgement in enumerate(evaluation.judgements, 1):
         reason = evaluation.dropped and OVERLONG
         if judgement.score is None:
-            result.drop(row.id, number, reason or UNPARSED)
+            result.drop(row.id, number, reason or (CUT if judgement.finish in UNENDED else UNPARSED))
         elif "conflict" in judgement.flags:  # its score may be the right one, but the text teaches to be unclear
             result.drop(row.id, number, UNCLEAR)
         elif disagreement := _disagreement(row.human, judgement.score, others):

@@ -16,10 +16,10 @@ from srlm.loop.stages import stages
 from srlm.records import EFTRow, IFTRow, JudgeEval, Messages
 from srlm.report import inspect_run
 from srlm.run.folder import Run
-from srlm.store import read_rows
+from srlm.store import read_rows, write_rows
 from srlm.train.sft import sft_rows
 from tests.helpers.ranked_run import TALK, changed, judge, ranked_run, reply
-from tests.helpers.run_folder import bare_run, finished_run
+from tests.helpers.run_folder import bare_run, finished_run, judgement
 
 
 def names(run: Run, n: int = 1) -> list[str]:
@@ -143,6 +143,23 @@ def test_what_agrees_becomes_eft_and_is_shown(tmp_path: Path, capsys: pytest.Cap
     assert re.search(rf"its score cannot be parsed +{unparsed}\b", shown)
     assert "The exact rule is in docs/seed-data.md" in shown
     assert max(map(len, shown.splitlines()[1:])) <= 100  # the first line names the folder
+
+
+def test_a_base_that_writes_no_scores_is_named_before_anything_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(run: Run, score: float | None) -> str:
+        def evaluated(*_: Any) -> dict[str, Any]:
+            write_rows(run.at(0).eval, [JudgeEval(id="a", group="a", human=1.0, judgements=[judgement(score)])])
+            return {}
+
+        monkeypatch.setattr(Iteration, "generate_child", evaluated)
+        Iteration(run, 0, 0).generate(0)
+        return capsys.readouterr().err
+
+    assert "M0: only 0% of its judgements have a score that can be read" in said(ranked_run(tmp_path / "r"), None)
+    assert "only" not in said(ranked_run(tmp_path / "s"), 4.0)
+    assert "only" not in said(bare_run(tmp_path / "t"), None)  # its EFT is there: M1 learns to judge from it
 
 
 def test_too_little_stops_and_a_changed_setting_goes_on(tmp_path: Path) -> None:

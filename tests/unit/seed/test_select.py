@@ -10,6 +10,7 @@ from srlm.records import JudgeEval, Judgement, RatedRow
 from srlm.seed.select import (
     ALONE,
     CAPPED,
+    CUT,
     DISAGREES,
     OVERLONG,
     SPARE,
@@ -175,7 +176,8 @@ def test_enough_is_no_shortage() -> None:
 @pytest.mark.parametrize(
     ("dropped", "way"),
     [
-        ({UNPARSED: 90}, "baseline.train"),
+        ({UNPARSED: 90}, "use a model that follows instructions"),
+        ({CUT: 60, UNPARSED: 30}, "raise judge.max_tokens"),
         ({CAPPED: 90}, "baseline.max_share"),
         ({DISAGREES: 90}, "more ranked data"),
     ],
@@ -184,8 +186,23 @@ def test_a_shortage_says_why_and_how_to_go_on(dropped: dict[str, int], way: str)
     said = shortage(counts(dropped=dropped), BaselineSettings())
     assert said is not None
     assert "only 2 of 100 judgements" in said
-    assert f"90 {next(iter(dropped))}" in said
+    assert all(f"{count} {reason}" in said for reason, count in dropped.items())
     assert way in said
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_nobody_is_told_to_do_what_is_done(train: bool) -> None:
+    said = shortage(counts(dropped={UNPARSED: 90}), BaselineSettings(train=train))
+    assert said is not None
+    assert ("baseline.train" in said) != train
+    assert "judge.max_tokens" not in said  # nothing was cut off
+
+
+def test_a_reply_that_was_cut_off_is_called_so() -> None:
+    rows, judged = prompt("a", (2, [None, None]), (1, [3.0]))
+    cut = judged[0].judgements[0].model_copy(update={"finish": "length"})
+    judged[0] = judged[0].model_copy(update={"judgements": [cut, judged[0].judgements[1]]})
+    assert reasons(chosen((rows, judged))) == {"a.1/1": CUT, "a.1/2": UNPARSED, "a.2/1": ALONE}
 
 
 def test_nothing_at_all_is_a_shortage() -> None:
