@@ -222,12 +222,17 @@ def export(
 ) -> None:
     """Export a model with its model card, its answers (for alpaca_eval) and its training pairs (for TRL)."""
     from srlm.console import out as stdout
+    from srlm.console import say
+    from srlm.loop.best import say_if_better
     from srlm.loop.export import export_model
     from srlm.measure.figures import measured_model
     from srlm.run.folder import find_run
 
     found, _ = find_run(run)
     t = measured_model(found, model)
+    if model is None:
+        say(f"M{t}, the last measured model of {found.root}")
+        say_if_better(found, t, f"To export it: srlm export {found.root} {{best}}")
     stdout().print(str(export_model(found, t, out or found.root / f"export-M{t}")), soft_wrap=True)
 
 
@@ -295,7 +300,9 @@ def judge(
     from srlm.judge_file.columns import Columns
     from srlm.judge_file.command import judge_file
     from srlm.judge_file.request import Options, resolve
+    from srlm.loop.best import say_if_better
     from srlm.process.launch import hear_sigterm
+    from srlm.run.folder import Run
 
     columns = Columns(
         prompt=prompt,
@@ -322,9 +329,13 @@ def judge(
         timeout=timeout,
         overrides=set_ or [],
     )
+    request = resolve(options)
+    if run is not None and iteration is None:
+        found = Run(run)
+        say_if_better(found, [0, *found.trained][-1], "To judge with it: --iteration {best}")
     hear_sigterm()
     try:
-        judge_file(resolve(options))
+        judge_file(request)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FINDING) from None

@@ -20,6 +20,7 @@ from srlm.generate.instructions import instructions_from_file
 from srlm.generate.pairs import consistency, make_pairs
 from srlm.generate.parts import instruction_filter
 from srlm.loop.accept import accepts
+from srlm.loop.best import best_of
 from srlm.loop.gate import check_judge, unmeasured, what_to_do
 from srlm.loop.needs import refuse_what_cannot_fit
 from srlm.loop.other_models import past_answers, rank_agreements
@@ -204,9 +205,17 @@ class Iteration(Phases):
         if t < 2 or settings.action == "off" or (after and self.done(after)):
             return
         findings = check_promotion(read_figures(self.run, t), read_figures(self.run, t - 1), settings)
-        for finding in findings:
-            say(f"M{t}, promotion: {finding}")
-        if (self.strict or settings.action == "stop") and any(not finding.waived for finding in findings):
+        if not findings:
+            return
+        open_ones = [finding for finding in findings if not finding.waived]
+        stops, best = bool(open_ones) and (self.strict or settings.action == "stop"), best_of(self.run)
+        clearly = f"not clearly better than M{t - 1}" if open_ones else f"taken as better than M{t - 1}"
+        goes_on = "; the run goes on" if t < self.n and not stops else ""
+        say(
+            f"M{t} is {clearly}{goes_on}. Best so far: {best.model if best else 'not known'}. "
+            f"In doubt: {'; '.join(map(str, findings))}"
+        )
+        if stops:
             way = "run it without --strict" if settings.action == "warn" else 'set promote.action = "warn"'
             raise StageError(f"M{t} is not promoted; see `srlm inspect {self.run.root}`. To continue anyway, {way}")
 

@@ -71,8 +71,9 @@ def _outputs(run: Run, t: int) -> Iterator[dict[str, str]]:
 
 
 def _save_pairs(pairs: Iterable[PreferencePair], folder: Path) -> None:
-    from datasets import Dataset  # heavy, and needed here alone
+    from datasets import Dataset, disable_progress_bars  # heavy, and needed here alone
 
+    disable_progress_bars()
     rows = [pair.model_dump(exclude={"rejected_from"}) for pair in pairs]
     Dataset.from_list(rows).save_to_disk(str(folder))
 

@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line errors, help without heavy imports."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,20 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "redo" in done.stdout
     assert {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()} == before
+
+
+def test_who_takes_the_last_model_hears_of_a_better_one(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "r")
+    path = run.at(2).metrics  # without a grader's word, nothing shows that M2 is better
+    path.write_text(json.dumps({name: found for name, found in json.loads(path.read_text()).items() if name != "truth"}))
+    said = srlm("export", str(run.root)).stderr
+    assert "examples/s" not in said  # no bars of other libraries
+    assert f"M2, the last measured model of {run.root}" in said
+    assert f"The best model so far is M1 (see `srlm inspect {run.root}`). To export it: srlm export" in said
+    assert "best" not in srlm("export", str(run.root), "M2", "--out", str(tmp_path / "o")).stderr
+    said = srlm("judge", str(tmp_path / "none.jsonl"), "--run", str(run.root)).stderr
+    assert "Judge: M2" in said
+    assert "To judge with it: --iteration M1" in said
 
 
 def test_measure_computes_figures_without_torch(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_model_that_does_not_win_stops_the_loop_where_it_shall(finished: Path,
     call = ["iterate", "2", "--run", str(root)]
     warned, stopped = srlm(*call), srlm(*call, "--strict")
     assert warned.returncode == 0, warned.stderr
-    assert "M2, promotion: win rate against M1:" in warned.stderr
+    assert "M2 is not clearly better than M1. Best so far: M1. In doubt: win rate against M1:" in warned.stderr
     assert stopped.returncode == 1
     assert "M2 is not promoted" in " ".join(stopped.stderr.split())
     config.write_text(config.read_text().replace('action = "warn"', 'action = "stop"'))
