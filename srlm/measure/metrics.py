@@ -19,7 +19,7 @@ from srlm.settings import PairSettings
 # Version of the figures in metrics.json. Raise it whenever a figure is added, mended or defined otherwise, here or in
 # `judge.agreement`: then `srlm iterate` and `srlm measure` compute the figures of runs made before anew. Removing one
 # or showing it otherwise needs no new version. 0: before versions were counted.
-FIGURES = 1
+FIGURES = 2
 
 
 # --- the answers -----------------------------------------------------------------------------------------------------
@@ -31,12 +31,13 @@ def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str,
     self_score is the mean over answers of their mean judgement; score_histogram counts single judgements by score;
     lengths are means; at_limit is the share of answers cut off by the length limit. tie_rate and usable_pair_rate say
     what these rollouts would give as training pairs, by the same rule that makes them (`pairs.make_pair`), and
-    no_pair counts the reasons why not; score_gap is the mean distance of best and worst answer. distinct_2 is the share
-    of different word pairs among all word pairs. truth_* are the means of the grader's marks over all answers that
-    it knows; truth_unknown counts the others.
+    no_pair counts the reasons why not; without a single score, tie_rate is not defined. score_gap is the mean distance
+    of best and worst answer. distinct_2 is the share of different word pairs among all word pairs. truth_* are the
+    means of the grader's marks over all answers that it knows; truth_unknown counts the others.
     """
     kept = [row for row in rows if row.rollout.dropped is None]
     answers = [candidate for row in kept for candidate in row.rollout.candidates]
+    scores = [answer.score for answer in answers if answer.score is not None]
     outcomes = [make_pair(row.rollout, pairs) for row in kept]
     no_pair = counts(outcome for outcome in outcomes if isinstance(outcome, str))
     return {
@@ -44,13 +45,13 @@ def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str,
         "dropped": counts(row.rollout.dropped for row in rows),
         "answers": len(answers),
         **judgement_counts(judgement for answer in answers for judgement in answer.judgements),
-        "self_score": mean([answer.score for answer in answers if answer.score is not None]),
+        "self_score": mean(scores),
         "score_histogram": histogram(score for answer in answers for score in answer.valid),
         "score_gap": mean([gap for row in kept if (gap := _gap(row.rollout.candidates)) is not None]),
         "chars": mean([len(answer.text) for answer in answers]),
         "tokens": mean([answer.tokens for answer in answers]),
         "at_limit": mean([float(answer.finish == "length") for answer in answers]),
-        "tie_rate": no_pair.get("tie", 0) / len(kept) if kept else None,
+        "tie_rate": no_pair.get("tie", 0) / len(kept) if scores else None,
         "usable_pair_rate": mean([float(not isinstance(outcome, str)) for outcome in outcomes]),
         "no_pair": no_pair,
         "distinct_2": distinct_2(answer.text for answer in answers),

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.errors import UserError
+from srlm.records import Instruction
 from srlm.report.rows import SORTS, Entry, Row, Source, item_of, sources_of
 from srlm.report.tables import conversation, heading, line, number, whole
 from srlm.run.folder import Run
+from srlm.store import read_rows
 
 Found = tuple[Source, Entry, Row]
 PROMPT = 70  # characters of the prompt in a list
@@ -42,9 +44,19 @@ def find_row(run: Run, numbers: list[int], key: str) -> list[dict[str, Any]]:
     """All there is about the row `key`, of each of the models `numbers` that has one. Raises UserError for none."""
     found = [item_of(*one) for one in _all(run, numbers) if one[1].id == key]
     if not found:
+        if reason := _dropped(run, numbers, key):
+            raise UserError(
+                f"--row {key}: this instruction was dropped ({reason}) and has no answers", "choose another"
+            )
         where = f"M{numbers[0]} of {run.root}" if len(numbers) == 1 else run.root
         raise UserError(f"--row {key}: {where} has no such row", "list the rows with --sort or --grep")
     return found
+
+
+def _dropped(run: Run, numbers: list[int], key: str) -> str | None:
+    """Why an instruction was not used; None where that is not so, or there is no such instruction."""
+    rows = (row for t in numbers for row in read_rows(run.at(t).instructions, Instruction))
+    return next((row.dropped for row in rows if row.id == key), None)
 
 
 def _all(run: Run, numbers: list[int]) -> Iterator[Found]:
@@ -63,6 +75,9 @@ def _pattern(grep: str) -> re.Pattern[str]:
 
 def print_list(items: list[dict[str, Any]]) -> None:
     """One line a row."""
+    if not items:
+        say("There is no such row")
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("row", no_wrap=True)
     table.add_column("model")
@@ -76,8 +91,7 @@ def print_list(items: list[dict[str, Any]]) -> None:
         shown = prompt if len(prompt) <= PROMPT else prompt[: PROMPT - 1] + "…"
         table.add_row(safe(item["id"]), item["model"], *figures, safe(item["outcome"] or "held out"), safe(shown))
     out().print(table)
-    if items:
-        say("To see one row in full: --row ID")
+    say("To see one row in full: --row ID")
 
 
 def print_row(item: dict[str, Any]) -> None:

@@ -93,8 +93,10 @@ def _kept(model: dict[str, Any]) -> str:
 
 
 def _passed(model: dict[str, Any]) -> str:
+    """How many canaries pass, of those that got a score."""
     found = _at(model, "metrics", "canaries")
-    return f"{len(found['passed'])} of {len(found['scores'])}" if found else NOTHING
+    scored = [score for score in found["scores"].values() if score is not None] if found else []
+    return f"{len(found['passed'])} of {len(scored)}" if scored and found["median"] is not None else NOTHING
 
 
 def _won(model: dict[str, Any]) -> dict[str, Any]:
@@ -104,12 +106,14 @@ def _won(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gate(model: dict[str, Any]) -> str:
-    """passed, or the checks that found something, with what became of it."""
+    """passed, or the checks that found something, and what became of them."""
     gate = _at(model, "metrics", "gate")
     if gate is None:
         return NOTHING
     names = [finding["check"] + (" (waived)" if finding["waived"] else "") for finding in gate["findings"]]
-    return ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    stopped = not gate["accepted"] and not all(finding["waived"] for finding in gate["findings"])
+    found = ", ".join(dict.fromkeys(names)) + (" (accepted)" if gate["accepted"] else "") or "passed"
+    return f"stopped: {found}" if stopped else found
 
 
 def _unmeasured(model: dict[str, Any]) -> str:

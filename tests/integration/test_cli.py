@@ -82,7 +82,9 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
 def test_who_takes_the_last_model_hears_of_a_better_one(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "r")
     path = run.at(2).metrics  # without a grader's word, nothing shows that M2 is better
-    path.write_text(json.dumps({name: found for name, found in json.loads(path.read_text()).items() if name != "truth"}))
+    path.write_text(
+        json.dumps({name: found for name, found in json.loads(path.read_text()).items() if name != "truth"})
+    )
     said = srlm("export", str(run.root)).stderr
     assert "examples/s" not in said  # no bars of other libraries
     assert f"M2, the last measured model of {run.root}" in said

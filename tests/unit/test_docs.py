@@ -16,7 +16,10 @@ import typer
 
 from srlm.cli import app
 from srlm.config import known_keys
-from srlm.settings import Config
+from srlm.generate.canaries import NAMES
+from srlm.judge.agreement import judge_metrics
+from srlm.measure.metrics import answer_metrics, instruction_counts, judging_metrics, pair_counts
+from srlm.settings import Config, PairSettings
 from tests.helpers.places import ROOT
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"  # what it has between backticks is names of the code
@@ -305,3 +308,18 @@ def test_made_pages_hold_every_command_and_every_setting() -> None:
     names = [name for name, _ in generator().walk(typer.main.get_command(app), "srlm")]
     assert len(names) > 10
     assert all(f"\n## {name}\n" in generator().command_line() for name in names)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_of_a_model_is_explained() -> None:
+    """By the name that `srlm inspect RUN M2` shows; and each canary by its own."""
+    figures = {**judge_metrics([]), **answer_metrics([], PairSettings()), **judging_metrics([]), **pair_counts([], [])}
+    text = (ROOT / "docs" / "reading-a-run.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \|", text.partition("## One model")[2].partition("## Single rows")[0], re.MULTILINE)
+    explained = {name for row in rows for name in row.split(", ")}
+    shown = {name.replace("_", " ") for name in {*figures, *instruction_counts([])} - {"score_histogram"}}
+    assert shown - explained == set()
+    judge = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"| `{name}` |" not in judge] == []

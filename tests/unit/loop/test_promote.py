@@ -141,7 +141,9 @@ def test_the_loop_warns_and_strict_stops(tmp_path: Path, capsys: pytest.CaptureF
     run = without_a_grader(finished_run(tmp_path / "r"))
     Iteration(run, 2, 0).check_promotion(2)
     said = capsys.readouterr().err
-    assert said.startswith("M2 is not clearly better than M1. Best so far: M1. In doubt: win rate against M1: not known (")
+    assert said.startswith(
+        "M2 is not clearly better than M1. Best so far: M1. In doubt: win rate against M1: not known ("
+    )
     Iteration(run, 3, 0).check_promotion(2)
     assert capsys.readouterr().err.startswith("M2 is not clearly better than M1; the run goes on. Best so far: M1.")
     with pytest.raises(StageError, match="M2 is not promoted"):

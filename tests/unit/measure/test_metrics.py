@@ -149,6 +149,10 @@ class TestAnswers:
         assert measure(tie, near, pair, blind)["usable_pair_rate"] == 0.5
         assert measure(pair, min_judgements=2)["usable_pair_rate"] == 0.0
 
+    def test_without_a_score_nothing_is_known_to_tie(self) -> None:
+        found = measure(answered("p", answer("a", None), answer("b", None)))
+        assert (found["tie_rate"], found["usable_pair_rate"]) == (None, 0.0)
+
     def test_truth_is_the_mean_over_known_answers(self) -> None:
         row = answered("p", answer("a", 1), answer("b", 2), answer("c", 3))
         row = row.model_copy(update={"truth": [{"score": 4.0, "correct": 1.0}, {"score": 1.0, "correct": 0.0}, None]})

@@ -56,6 +56,9 @@ class TestList:
         rows = found(run, capsys, grep=r"question 4[12]\?")
         assert [row["id"] for row in rows] == ["M1-000041", "M1-000042"]
         assert found(run, capsys, model="M2", grep=r"question 4[12]\?") == []
+        inspect_rows(run, "M2", **QUERY | {"grep": "no such text", "as_json": False})
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", "There is no such row\n")
 
     def test_as_a_table(self, run: Run, capsys: Capture) -> None:
         line = next(line for line in shown(run, capsys, grep="question 42").splitlines() if "M1-000042" in line)
@@ -73,6 +76,10 @@ class TestList:
 
 
 class TestRow:
+    def test_an_instruction_that_was_dropped_says_why(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"--row i2: this instruction was dropped \(too similar\)"):
+            inspect_rows(finished_run(tmp_path), None, **QUERY | {"row": "i2"})
+
     def test_answers_judgements_and_pair(self, run: Run, capsys: Capture) -> None:
         text = shown(run, capsys, row="M1-000042")
         assert "instruction M1-000042: pair" in text

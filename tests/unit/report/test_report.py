@@ -131,6 +131,19 @@ class TestGate:
         assert row_of(part, "checks without a figure") == ["-", "1", "-"]
         third = self.shown(tmp_path / "c", capsys, None, accepted=True, findings=[self.FOUND | {"waived": False}])
         assert row_of(third, "health gate") == ["-", "ties (accepted)", "-"]
+        found = [self.FOUND | {"waived": False, "check": "people"}, self.FOUND]
+        fourth = self.shown(tmp_path / "e", capsys, None, accepted=False, findings=found)
+        assert row_of(fourth, "health gate") == ["-", "stopped: people, ties (waived)", "-"]
+
+    @pytest.mark.parametrize(("scores", "median"), [({"empty": None, "score": None}, 3.0), ({"empty": 1.0}, None)])
+    def test_canaries_that_nobody_could_score_have_not_failed(
+        self, tmp_path: Path, capsys: Capture, scores: dict[str, float | None], median: float | None
+    ) -> None:
+        run = finished_run(tmp_path)
+        path = run.at(1).metrics
+        canaries = {"median": median, "scores": scores, "passed": {}}
+        write_json(path, json.loads(path.read_text()) | {"canaries": canaries})
+        assert row_of(shown(run, capsys), "canaries that pass as answers") == ["0 of 1", "-", "0 of 1"]
 
     def test_one_model_with_figures(self, tmp_path: Path, capsys: Capture) -> None:
         text = self.shown(tmp_path, capsys, "M1", accepted=False, findings=[self.FOUND], unmeasured=["canaries"])
