@@ -10,6 +10,7 @@ without a word.
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 # CSV knows only text: these columns are converted, and an empty cell in them means that there is no value.
 _CSV_NUMBERS = ("score", "human_score", "human_rank")
 _CSV_JSON = ("messages",)
+_BETWEEN = re.compile(r"[\s,]*")  # what stands between the rows of a list
 MEGABYTE, LONG = 10**6, 20  # bytes; megabytes from which on the progress is shown: some seconds
 _MEND = "fix that line (a file holds a list of objects, or one object per line)"
 
@@ -122,13 +124,26 @@ def _list(path: Path, first_line: int, text: str) -> Iterator[RawRow]:
 
 
 def _loads(path: Path, text: str, first_line: int) -> Any:
+    text = text.rstrip()  # or the end of a line that breaks off would be on the next one
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise UserError(f"{path}:{line}: broken JSON ({error.msg}, column {error.colno})", _MEND) from None
+        place = f"column {error.colno}" if "\n" not in text else f"found at line {first_line + error.lineno - 1}"
+        line = first_line + _row_start(text, error.pos)
+        raise UserError(f"{path}:{line}: broken JSON ({error.msg}, {place})", _MEND) from None
     except (RecursionError, ValueError) as error:  # nested too deep, or a number of thousands of digits
         raise UserError(f"{path}:{first_line}: JSON that cannot be read ({error})", "fix or remove that row") from None
+
+
+def _row_start(text: str, broken: int) -> int:
+    """The line, from 0, on which the broken row begins; of a list, the parser sees the break (`broken`) a row later."""
+    start = text.find("[") + 1
+    while (start := start + len(_BETWEEN.match(text, start)[0])) < broken:  # type: ignore[index]  # it always matches
+        try:
+            start = json.JSONDecoder().raw_decode(text, start)[1]
+        except json.JSONDecodeError:
+            break
+    return text.count("\n", 0, start)
 
 
 def _object(where: str, value: Any) -> dict[str, Any]:

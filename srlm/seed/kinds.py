@@ -13,7 +13,7 @@ from srlm.errors import UserError
 from srlm.judge.parse import parse_score
 from srlm.records import EFTRow, IFTRow, PromptRow, RankedRow
 from srlm.seed.files import RawRow, stream_table
-from srlm.seed.read import make_row
+from srlm.seed.read import PROMPT_FORMS, make_row
 from srlm.seed.turns import prompt_of
 
 Row = IFTRow | EFTRow | PromptRow | RankedRow
@@ -21,7 +21,7 @@ NAMES = {"ift": "IFT", "eft": "EFT", "ranked": "ranked", "eval": "prompts"}  # k
 FOLDER_FILES = ("ift.jsonl", "eft.jsonl", "held_out_eft.jsonl", "eval_prompts.jsonl", "ranked.jsonl")
 _HELD_OUT = re.compile(r"(?<![a-z])(?:held[_-]?out|test|valid(?:ation)?|dev)(?![a-z])")  # in a file's name
 _OWN_EFT = {"group", "judgement", "filled"}  # columns of an EFT row that srlm itself wrote
-_EVALUATION_COLUMNS = ("messages", "prompt", "instruction", "question", "turns", "input")
+_EVALUATION_COLUMNS = tuple(form[0] for form in PROMPT_FORMS)
 _PEEKED = 20  # rows: enough to tell judgements from answers
 
 

@@ -27,7 +27,7 @@ IFT_FORMS: tuple[Form, ...] = (
     ("instruction", "output"),
     INSTANCES,
 )
-PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",))
+PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",), ("question",), ("turns",), ("input",))
 RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
 FILLED: Form = ("prompt", "response")
 EFT_FORMS: tuple[Form, ...] = (
@@ -74,7 +74,7 @@ def read_ift(path: Path) -> Read[IFTRow]:
 
 
 def read_prompts(path: Path) -> Read[PromptRow]:
-    """Evaluation prompts: messages, prompt or instruction[/input] rows; answers in them are ignored."""
+    """Evaluation prompts, see `PROMPT_FORMS`; answers in them are ignored."""
     return _read(path, "eval")
 
 
@@ -202,6 +202,8 @@ def _prompt_row(raw: RawRow, form: Form, row_id: str) -> PromptRow | str:
             isinstance(given, list) and given and isinstance(given[-1], dict) and given[-1].get("role") == "assistant"
         )
         messages = _messages(raw, "assistant")[:-1] if answered else _messages(raw, "user")
+    elif isinstance(raw.values[form[0]], list):  # the user's turns alone, as MT-Bench has them: later ones need answers
+        messages = [_turn("user", checked_string(raw, form[0], next(iter(raw.values[form[0]]), "")))]
     else:
         messages = [_turn("user", _prompt(raw, form))]
     return _empty_turn(messages) or PromptRow(id=row_id, messages=messages)

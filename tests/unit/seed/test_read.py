@@ -162,6 +162,13 @@ def test_files_that_are_no_seed_files(tmp_path: Path) -> None:
     assert "a.jsonl:2: not UTF-8" in said("a.jsonl", json.dumps(PAIR).encode() + b'\n{"prompt": "\xe9"}')
     assert "a.jsonl:1: not UTF-8" in said("a.jsonl", json.dumps(PAIR).encode("utf-16"))
     assert "a.json:3: broken JSON" in said("a.json", b'[\n{"prompt": "a", "response": "b"},\n{"prompt" "c"}]')
+    assert "a.json:3: broken JSON" in said("a.json", b'[\n{"prompt": "a"},\n{"prompt": "b"\n,{"prompt": "c"}\n]')
+    assert "a.json:2: broken JSON" in said("a.json", b'[{"prompt": "a"},\n{"prompt": "b"}\n')  # no end
+    assert "a.json:3: broken JSON" in said(
+        "a.json", b'[{"prompt": "a"},\n{"prompt": "b"}\n{"prompt": "c"}]'
+    )  # no comma
+    assert "a.jsonl:2: broken JSON" in said("a.jsonl", json.dumps(PAIR).encode() + b'\n{"prompt": "a"\n{"prompt": "b"}')
+    assert "a.jsonl:1: broken JSON" in said("a.jsonl", b'{"prompt": "a", "response": "b"\n')
     assert "a.csv:3: 3 cells, but the header has 2" in said("a.csv", b"prompt,response\na,b\na,b,c\n")
     assert "a.csv:2: broken CSV" in said("a.csv", b'prompt,response\na,"b\n')
     assert "the file has no rows" in said("a.csv", b"prompt,response\n")
@@ -182,9 +189,12 @@ def test_prompt_forms_and_answers_ignored(tmp_path: Path) -> None:
     ]
     read = read_prompts(jsonl(tmp_path / "a.jsonl", *rows))
     assert [row.messages for row in read.rows] == [[user("a")], [user("b\n\nc")], [user("d")], [user("e")]]
-    turns = jsonl(tmp_path / "b.jsonl", {"turns": ["a", "b"]})
-    assert "wrong columns (found: turns): accepted: messages or prompt or instruction[/input]" in refusal(
-        read_prompts, turns
+    bench = jsonl(
+        tmp_path / "b.jsonl", {"turns": ["f", "g"]}, {"prompt": ["h", "i"]}, {"question": "j"}, {"input": "k"}
+    )
+    assert [row.messages for row in read_prompts(bench).rows] == [[user(name)] for name in "fhjk"]
+    assert "wrong columns (found: text): accepted: messages or prompt or instruction[/input] or question" in refusal(
+        read_prompts, jsonl(tmp_path / "c.jsonl", {"text": "l"})
     )
 
 
