@@ -76,7 +76,10 @@ def stream_table(path: Path, typed: bool = True, watched: bool = False) -> Itera
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     if not count:
-        raise UserError(f"{path}: the file has no rows", "add some rows")
+        share = (
+            "; `srlm seed ranked` and `seed oasst` put some there with --ift-share" if path.name == "ift.jsonl" else ""
+        )
+        raise UserError(f"{path}: the file has no rows", f"add some rows{share}")
 
 
 def _shown(path: Path, raw: BinaryIO, rows: Iterator[RawRow]) -> Iterator[RawRow]:

@@ -145,6 +145,8 @@ def _advice(error: BaseException) -> str:
         return "check its paths: they start from the current folder (metrics from a hub are programs, and are not run)"
     if isinstance(error, OSError):
         return "its data set must be downloaded once: connect to the hub, or use a task with local files"
+    if isinstance(error, KeyError):
+        return f"fix the task file: it names {error}, which its settings or its data lack"
     return "fix the task file"
 
 

@@ -12,7 +12,7 @@ from srlm.measure.harness.__main__ import figures
 from srlm.measure.harness.command import row_key
 from srlm.measure.harness.job import Figure, HarnessJob, TaskRow
 from srlm.measure.harness.table import change, compared, cut, show, tax
-from srlm.measure.harness.tasks import is_path, top_level
+from srlm.measure.harness.tasks import _in_one_line, is_path, top_level
 from srlm.run.folder import Run
 from srlm.store import write_text
 from tests.helpers.run_folder import finished_run
@@ -156,3 +156,8 @@ def test_a_row_is_that_of_the_weights_and_of_how_they_are_loaded(tmp_path: Path)
     engine = run.config.engine.model_copy(update={"args": {"quantization": "fp8"}})
     write_text(run.root / "config.toml", to_toml(run.config.model_copy(update={"engine": engine})))
     assert len({first, second, key()}) == 3
+
+
+def test_a_task_that_names_what_is_not_there_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"quiz: .*: fix the task file: it names 'tset', which"), _in_one_line("quiz"):
+        {"test": 1}["tset"]

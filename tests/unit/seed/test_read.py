@@ -156,6 +156,10 @@ def test_files_that_are_no_seed_files(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     assert "cannot be read" in refusal(read_ift, tmp_path / "folder.json")
     assert "the file has no rows" in said("a.jsonl", b" \n")
+    assert "--ift-share" not in said("a.jsonl", b"")
+    assert "add some rows; `srlm seed ranked` and `seed oasst` put some there with --ift-share" in said(
+        "ift.jsonl", b""
+    )
     assert "the file has no rows" in said("a.csv", b"")
     assert "no rows" in said("a.json", b"[]")
     assert "unknown format .txt: known: .jsonl, .json, .csv, .parquet" in said("a.txt", b"x")
