@@ -4,12 +4,17 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
+from typer.exceptions import TyperException
 
 from srlm import __version__, seed_cli
 from srlm.errors import DONE, FINDING, INTERRUPTED, USER_ERROR, StageError, UserError
+from srlm.settings import JudgeSettings
+
+if TYPE_CHECKING:
+    from srlm.run.folder import Run
 
 app = typer.Typer(
     name="srlm",
@@ -22,14 +27,18 @@ app = typer.Typer(
 
 app.add_typer(seed_cli.app, name="seed")
 
+RunArgument = Annotated[
+    Path | None, typer.Argument(metavar="RUN", help="The run folder. Default: the latest one in runs/.")
+]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder. Default: the latest one in runs/.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")]
+MODES = ", ".join(get_args(JudgeSettings.model_fields["mode"].annotation))
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command(epilog="srlm init runs/a --model ./my-model --ift ift.jsonl --eft eft.jsonl --recipe small")
 def init(
-    run: Annotated[Path, typer.Argument(help="The run folder to create.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder to create.")],
     model: Annotated[str | None, typer.Option(help="Base model M0: a folder or a Hugging Face id.")] = None,
     ift: Annotated[Path | None, typer.Option(help="Instruction data: JSONL, JSON, CSV or Parquet.")] = None,
     eft: Annotated[Path | None, typer.Option(help="Judging data: JSONL, JSON, CSV or Parquet.")] = None,
@@ -69,7 +78,7 @@ def init(
 
 @app.command(epilog="srlm iterate 3 --run runs/a")
 def iterate(
-    n: Annotated[int, typer.Argument(min=0, help="The model to reach: 3 for M3.")],
+    n: Annotated[int, typer.Argument(metavar="N", min=0, help="The model to reach: 3 for M3.")],
     run: RunOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     redo: Annotated[
@@ -92,11 +101,8 @@ def iterate(
     You can stop and rerun this at any time. It continues where it stopped.
     """
     from srlm.console import say
-    from srlm.run.folder import find_run
 
-    found, how = find_run(run)
-    if run is None:
-        say(f"{found.root} ({how})")
+    found = _open(run)
     if dry_run:
         from srlm.report.dry_run import show_plan
 
@@ -117,8 +123,8 @@ def iterate(
 
 @app.command(epilog="srlm inspect runs/a M2 --sort disagreement")
 def inspect(
-    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
-    model: Annotated[str | None, typer.Argument(help="One model, e.g. M2.")] = None,
+    run: RunArgument = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="One model, e.g. M2.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row in full: its answers, judgements and pair.")] = None,
     sort: Annotated[
         str | None, typer.Option(help="List rows, sorted by margin, score, length or disagreement.")
@@ -130,13 +136,10 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: all models as a table or a page, one model with examples, or single rows."""
-    from srlm.console import out, say
+    from srlm.console import out
     from srlm.report import inspect_rows, inspect_run, say_outdated
-    from srlm.run.folder import find_run
 
-    found, how = find_run(run)
-    if run is None:
-        say(f"{found.root} ({how})")
+    found = _open(run)
     if html:
         from srlm.report.html import write_page
 
@@ -150,7 +153,7 @@ def inspect(
 
 @app.command("eval", epilog="srlm eval runs/a --against M1")
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
+    run: RunArgument = None,
     against: Annotated[
         str | None, typer.Option(help="M1, a model's folder or id, or an alpaca_eval file. Default: earlier models.")
     ] = None,
@@ -179,15 +182,12 @@ def evaluate(
     from srlm.measure.harness.command import eval_tasks
     from srlm.measure.versus.command import eval_run
     from srlm.process.launch import hear_sigterm
-    from srlm.run.folder import find_run
 
     if tasks is not None and (against or prompts):
         raise UserError("--tasks cannot be combined with --against or --prompts", "use two commands")
     if tasks is None and (limit or few_shot is not None):
         raise UserError("--limit and --few-shot only work with --tasks", "name the tasks with --tasks")
-    found, how = find_run(run)
-    if run is None:
-        say(f"{found.root} ({how})")
+    found = _open(run)
     hear_sigterm()
     try:
         if tasks is None:
@@ -201,61 +201,52 @@ def evaluate(
 
 @app.command(epilog="srlm measure runs/a")
 def measure(
-    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
+    run: RunArgument = None,
 ) -> None:
     """Recompute the figures of every model from the run's rows, for example after an upgrade. Loads no model."""
-    from srlm.console import say
     from srlm.measure.figures import measure_run
-    from srlm.run.folder import find_run
 
-    found, how = find_run(run)
-    if run is None:
-        say(f"{found.root} ({how})")
+    found = _open(run)
     measure_run(found)
 
 
 @app.command(epilog="srlm export runs/a M2 --out my-model")
 def export(
-    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
-    model: Annotated[str | None, typer.Argument(help="Which model, e.g. M2. Default: the last measured one.")] = None,
+    run: RunArgument = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Which model, e.g. M2. Default: the last measured one.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to create. Default: RUN/export-M2 (for M2).")] = None,
 ) -> None:
     """Export a model with its model card, its answers (for alpaca_eval) and its training pairs (for TRL)."""
     from srlm.console import out as stdout
-    from srlm.console import say
-    from srlm.loop.best import say_if_better
-    from srlm.loop.export import export_model
-    from srlm.measure.figures import measured_model
+    from srlm.loop.export import export_model, model_to_export
     from srlm.run.folder import find_run
 
     found, _ = find_run(run)
-    t = measured_model(found, model)
-    if model is None:
-        say(f"M{t}, the last measured model of {found.root}")
-        say_if_better(found, t, f"To export it: srlm export {found.root} {{best}}")
+    t = model_to_export(found, model)
     stdout().print(str(export_model(found, t, out or found.root / f"export-M{t}")), soft_wrap=True)
 
 
 @app.command(epilog="srlm view runs/a")
 def view(
-    run: Annotated[Path | None, typer.Argument(help="The run folder. Default: the latest one in runs/.")] = None,
+    run: RunArgument = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1. 0 picks a free one.")] = 8765,
 ) -> None:
     """Show the whole run as a web page, to browsers on this machine only. Stop it with Ctrl+C."""
-    from srlm.console import say
     from srlm.report.view import serve
-    from srlm.run.folder import find_run
 
-    found, how = find_run(run)
-    if run is None:
-        say(f"{found.root} ({how})")
+    found = _open(run)
     serve(found, port)
 
 
 @app.command(epilog="srlm judge answers.jsonl --run runs/a | srlm judge answers.csv --endpoint URL --model NAME")
 def judge(
     file: Annotated[
-        str, typer.Argument(help='JSONL, JSON, CSV or Parquet. "-" reads JSONL from stdin and writes to stdout.')
+        str,
+        typer.Argument(
+            metavar="FILE", help='JSONL, JSON, CSV or Parquet. "-" reads JSONL from stdin and writes to stdout.'
+        ),
     ],
     run: Annotated[Path | None, typer.Option("--run", help="Judge with a run's model, settings and rubric.")] = None,
     iteration: Annotated[
@@ -268,7 +259,7 @@ def judge(
     out: Annotated[
         Path | None, typer.Option(help="Output; its ending sets the format. Default: FILE.judged.EXT.")
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="How to score: sampled, expected or pairwise.")] = None,
+    mode: Annotated[str | None, typer.Option(help=f"How to score: {MODES}.")] = None,
     rubric: Annotated[str | None, typer.Option(help="A rubric file, or a shipped one: judge_1_10, ...")] = None,
     samples: Annotated[int | None, typer.Option(help="Judgements per response (K).")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature of the judge.")] = None,
@@ -369,6 +360,17 @@ def doctor(
     raise typer.Exit(examine(model, recipe, set_ or []))
 
 
+def _open(run: Path | None) -> "Run":
+    """The run that is meant; where none was named, say which one that is."""
+    from srlm.console import say
+    from srlm.run.folder import find_run
+
+    found, how = find_run(run)
+    if run is None:
+        say(f"{found.root} ({how})")
+    return found
+
+
 def _version(show: bool) -> None:
     if show:
         typer.echo(f"srlm {__version__}")
@@ -387,7 +389,9 @@ def _options(
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a finding or a failed stage, 2 a user error, 130 interrupted."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))  # so that what is wrong with a call is said in one line, too
+    except TyperException as error:
+        _fail(_usage(error), USER_ERROR)
     except UserError as error:
         _fail(str(error), USER_ERROR)
     except StageError as error:
@@ -400,10 +404,18 @@ def main() -> None:
         _fail("the disk is full: free some space, then run the same command again", USER_ERROR)
 
 
-def _fail(problem: str, code: int) -> None:
+def _usage(error: TyperException) -> str:
+    """What is wrong with a call, in the style of the other errors; "" where the help was printed instead."""
+    message, context = error.format_message().strip().rstrip("."), getattr(error, "ctx", None)
+    see = f"see `{context.command_path if context else 'srlm'} --help`"
+    return message and f"{message[0].lower()}{message[1:]}: {see}"
+
+
+def _fail(problem: str, code: int) -> NoReturn:
     from srlm.console import say
 
-    say(f"error: {problem}")
+    if problem:
+        say(f"error: {problem}")
     sys.exit(code)
 
 

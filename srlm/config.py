@@ -225,6 +225,9 @@ def _allowed(field: FieldInfo) -> str:
     return ", ".join(found)
 
 
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
 def _explain(error: ValidationError, source: str) -> tuple[str, str]:
     """(problem, fix) for the first thing that is wrong."""
     first = error.errors(include_url=False)[0]
@@ -235,8 +238,11 @@ def _explain(error: ValidationError, source: str) -> tuple[str, str]:
     if first["type"] == "missing":
         return f"{source}: {key} is not set", "set it"
     field = keys.get(key)
-    allowed = f"; allowed: {_allowed(field)}" if field and _allowed(field) else ""
-    return f"{source}: {key} = {first['input']!r} ({first['msg']}){allowed}", "give an allowed value"
+    kind = _KINDS.get(field.annotation) if field else None
+    allowed = ", ".join(filter(None, (kind, _allowed(field) if field else "")))
+    if allowed and first["type"] != "value_error":
+        return f"{source}: {key} = {first['input']!r} is not allowed", f"give {allowed}"
+    return f"{source}: {key} = {first['input']!r} ({first['msg']})", "give an allowed value"
 
 
 def _nearest(word: str, known: list[str]) -> str:

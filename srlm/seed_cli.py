@@ -27,7 +27,10 @@ SHARE_HELP = "Of the prompts that could go to either file, this share goes to IF
 def oasst(
     trees: Annotated[
         list[str],
-        typer.Argument(help="OASST exports: trees or flat messages (.jsonl, .jsonl.gz, .parquet), or a dataset id."),
+        typer.Argument(
+            metavar="TREES",
+            help="OASST exports: trees or flat messages (.jsonl, .jsonl.gz, .parquet), or a dataset id.",
+        ),
     ],
     out: OutOption,
     ift_share: Annotated[float, typer.Option(min=0, max=1, help=f"{SHARE_HELP}.")] = 0.6,
@@ -52,7 +55,7 @@ def oasst(
     epilog="srlm seed ranked ratings.jsonl --prompt question --response answer --score stars --out seeds/rated"
 )
 def ranked(
-    file: Annotated[Path, typer.Argument(help="JSONL, JSON or CSV (also as .gz), or Parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, JSON or CSV (also as .gz), or Parquet.")],
     out: OutOption,
     prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column with the prompt: text or turns.")] = None,
     system: Annotated[str | None, typer.Option(metavar="COL", help="Column with the system message.")] = None,
@@ -175,7 +178,9 @@ def _build(
 def check(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Seed files, or folders with seed files. Their columns tell which kind they are."),
+        typer.Argument(
+            metavar="FILES", help="Seed files, or folders with seed files. Their columns tell which kind they are."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="The base model. Adds token lengths and checks of its context and end of turn.")

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from srlm.config import flat
+from srlm.console import say
 from srlm.errors import UserError
-from srlm.measure.figures import read_figures
+from srlm.loop.best import say_if_better
+from srlm.measure.figures import measured_model, read_figures
 from srlm.measure.versus.answers import held_out_answers
 from srlm.model.adapter import adapter_of
 from srlm.process.launch import run_child
@@ -26,6 +28,15 @@ from srlm.train.steps import STEPS, step_of
 
 KEPT_BACK = "training.json"  # the trainer's record, with paths of this machine
 TABLES = ("instructions", "rollout", "judge", "pairs", "train", *STEPS)  # settings that a card shows
+
+
+def model_to_export(run: Run, name: str | None) -> int:
+    """The t of the model `name`, else of the last one; then says so, and which one is the best. Raises UserError."""
+    t = measured_model(run, name)
+    if name is None:
+        say(f"M{t}, the last measured model of {run.root}")
+        say_if_better(run, t, f"To export it: srlm export {run.root} {{best}}")
+    return t
 
 
 def export_model(run: Run, t: int, out: Path) -> Path:

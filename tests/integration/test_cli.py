@@ -22,7 +22,15 @@ def srlm(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProce
         (["iterate", "3"], "there is no run in runs/: make one with `srlm init`"),
         (["init", "r", "--recipe", "dmeo"], "there is no recipe 'dmeo': known: demo, paper, small; did you mean demo?"),
         (["init", "r", "--recipe", "demo", "--set", "judge.smaples=3"], "unknown key judge.smaples"),
+        (
+            ["init", "r", "--recipe", "demo", "--set", "judge.samples=five"],
+            "'five' is not allowed: give a whole number",
+        ),
         (["init", "r"], "--model"),
+        (["iterate"], "error: missing argument 'N': see `"),
+        (["iterate", "x"], "error: invalid value for 'N': "),
+        (["inspect", "--rwo"], "error: no such option: --rwo"),
+        (["export", "a", "b", "c"], "error: got unexpected extra argument"),
     ],
 )
 def test_the_users_error_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -31,6 +39,13 @@ def test_the_users_error_is_one_line_and_exit_code_2(tmp_path: Path, arguments: 
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_a_command_without_arguments_shows_its_help() -> None:
+    done = srlm("seed")
+    assert done.returncode == 2
+    assert "oasst" in done.stdout
+    assert "error" not in done.stderr
 
 
 def test_a_stale_run_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def parse(*overrides: str) -> Config:
         ("judge.sample=3", ["unknown key judge.sample", "did you mean judge.samples?"]),
         ("jugde.samples=3", ["unknown key jugde", "see `srlm config`"]),
         ("judge.samples=0", ["judge.samples = 0", ">= 1"]),
-        ("judge.samples=many", ["judge.samples = 'many'", ">= 1"]),
+        ("judge.samples=many", ["judge.samples = 'many' is not allowed: give a whole number, >= 1"]),
         ("instructions.source=me", ["instructions.source", '"self", "model", "file"']),
         ("rollout.top_p=1.5", ["rollout.top_p = 1.5", "> 0, <= 1"]),
         ("judge=3", ["judge = 3"]),
