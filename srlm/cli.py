@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
@@ -92,9 +94,7 @@ def iterate(
         typer.Option("--accept-judge", help="Continue despite the health gate's findings. run.json records them."),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop if a new model is not promoted.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Run even if memory is too small; run.json records it.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even if memory is too small. run.json says so.")] = False,
 ) -> None:
     """Bring the run to M_N: train each model, measure it, and let it make the training data for the next one.
 
@@ -109,15 +109,9 @@ def iterate(
         show_plan(found, n, redo)  # `--redo` moves nothing here
         return
     from srlm.iterate import iterate as bring_to
-    from srlm.process.launch import hear_sigterm
 
-    again = f"srlm iterate {n} --run {found.root}"
-    hear_sigterm()
-    try:
+    with _stoppable(f"Stopped. Finished work is safe. To continue: srlm iterate {n} --run {found.root}"):
         bring_to(found, n, redo, accept_judge, strict, force)
-    except KeyboardInterrupt:
-        say(f"Stopped. Finished work is safe. To continue: {again}")
-        raise typer.Exit(INTERRUPTED) from None
     say(f"{found.root} has reached M{n}. To see the results: srlm inspect {found.root}")
 
 
@@ -126,9 +120,7 @@ def inspect(
     run: RunArgument = None,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="One model, e.g. M2.")] = None,
     row: Annotated[str | None, typer.Option(help="Show one row in full: its answers, judgements and pair.")] = None,
-    sort: Annotated[
-        str | None, typer.Option(help="List rows, sorted by margin, score, length or disagreement.")
-    ] = None,
+    sort: Annotated[str | None, typer.Option(help="List rows by margin, score, length or disagreement.")] = None,
     grep: Annotated[str | None, typer.Option(help="List rows that match a regular expression.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many rows to list.")] = 20,
     reverse: Annotated[bool, typer.Option("--reverse", help="List the lowest first.")] = False,
@@ -157,9 +149,7 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="M1, a model's folder or id, or an alpaca_eval file. Default: earlier models.")
     ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Prompts in alpaca_eval's form. Default: the held-out prompts.")
-    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts in alpaca_eval's form. Default: held-out ones.")] = None,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -167,7 +157,7 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="With --tasks: the maximum number of questions per task.")
+        int | None, typer.Option(min=1, help="With --tasks: at most this many questions per task.")
     ] = None,
     few_shot: Annotated[
         int | None, typer.Option(min=0, help="With --tasks: examples before each question. Default: as the task says.")
@@ -178,36 +168,27 @@ def evaluate(
 
     With --tasks: run tasks of lm-evaluation-harness on M0, M1, and so on, and show what training cost there.
     """
-    from srlm.console import say
     from srlm.measure.harness.command import eval_tasks
     from srlm.measure.versus.command import eval_run
-    from srlm.process.launch import hear_sigterm
 
     if tasks is not None and (against or prompts):
         raise UserError("--tasks cannot be combined with --against or --prompts", "use two commands")
     if tasks is None and (limit or few_shot is not None):
         raise UserError("--limit and --few-shot only work with --tasks", "name the tasks with --tasks")
     found = _open(run)
-    hear_sigterm()
-    try:
+    with _stoppable("Stopped. Finished work is safe. To continue, run the same command again."):
         if tasks is None:
             eval_run(found, against, prompts, as_json)
         else:
             eval_tasks(found, tasks, limit, few_shot, as_json)
-    except KeyboardInterrupt:
-        say("Stopped. Finished work is safe. To continue, run the same command again.")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(epilog="srlm measure runs/a")
-def measure(
-    run: RunArgument = None,
-) -> None:
+def measure(run: RunArgument = None) -> None:
     """Recompute the figures of every model from the run's rows, for example after an upgrade. Loads no model."""
     from srlm.measure.figures import measure_run
 
-    found = _open(run)
-    measure_run(found)
+    measure_run(_open(run))
 
 
 @app.command(epilog="srlm export runs/a M2 --out my-model")
@@ -236,8 +217,7 @@ def view(
     """Show the whole run as a web page, to browsers on this machine only. Stop it with Ctrl+C."""
     from srlm.report.view import serve
 
-    found = _open(run)
-    serve(found, port)
+    serve(_open(run), port)
 
 
 @app.command(epilog="srlm judge answers.jsonl --run runs/a | srlm judge answers.csv --endpoint URL --model NAME")
@@ -249,16 +229,10 @@ def judge(
         ),
     ],
     run: Annotated[Path | None, typer.Option("--run", help="Judge with a run's model, settings and rubric.")] = None,
-    iteration: Annotated[
-        str | None, typer.Option(help="Which of the run's models, e.g. M2. Default: the last.")
-    ] = None,
+    iteration: Annotated[str | None, typer.Option(help="One of the run's models, e.g. M2. Default: the last.")] = None,
     model: Annotated[str | None, typer.Option(help="The judge: a folder, a Hugging Face id or a served name.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server; set OPENAI_API_KEY to its key.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Output; its ending sets the format. Default: FILE.judged.EXT.")
-    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="OpenAI-compatible server. OPENAI_API_KEY: its key.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Its ending sets the format. Default: FILE.judged.EXT.")] = None,
     mode: Annotated[str | None, typer.Option(help=f"How to score: {MODES}.")] = None,
     rubric: Annotated[str | None, typer.Option(help="A rubric file, or a shipped one: judge_1_10, ...")] = None,
     samples: Annotated[int | None, typer.Option(help="Judgements per response (K).")] = None,
@@ -269,30 +243,22 @@ def judge(
     ] = None,
     reference: Annotated[str | None, typer.Option(metavar="COL", help="Column with correct answers.")] = None,
     judge_prompt: Annotated[str | None, typer.Option(metavar="COL", help="Column with complete judge prompts.")] = None,
-    scale: Annotated[
-        str | None, typer.Option(metavar="LOW-HIGH", help="With --judge-prompt: the range of scores.")
-    ] = None,
+    scale: Annotated[str | None, typer.Option(metavar="LOW-HIGH", help="With --judge-prompt: range of scores.")] = None,
     human_score: Annotated[str | None, typer.Option(metavar="COL", help="People's scores; higher is better.")] = None,
     human_rank: Annotated[str | None, typer.Option(metavar="COL", help="People's ranks; lower is better.")] = None,
-    human_label: Annotated[
-        str | None, typer.Option(metavar="COL", help="Which of two is better: 1 or 2, A or B.")
-    ] = None,
+    human_label: Annotated[str | None, typer.Option(metavar="COL", help="The better of two: 1 or 2, A or B.")] = None,
     group: Annotated[
         str | None, typer.Option(metavar="COL", help="Same for rows with the same prompt. Default: the prompt.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Simultaneous requests to an endpoint.")] = 32,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, help="Time limit for a request to an endpoint, in seconds.")
-    ] = 300.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request to an endpoint may take.")] = 300.0,
     set_: Overrides = None,
 ) -> None:
     """Score the responses in any file with a model as the judge, and show how well it agrees with people."""
-    from srlm.console import say
     from srlm.judge_file.columns import Columns
     from srlm.judge_file.command import judge_file
     from srlm.judge_file.request import Options, resolve
     from srlm.loop.best import say_if_better
-    from srlm.process.launch import hear_sigterm
     from srlm.run.folder import Run
 
     columns = Columns(
@@ -324,16 +290,13 @@ def judge(
     if run is not None and iteration is None:
         found = Run(run)
         say_if_better(found, [0, *found.trained][-1], "To judge with it: --iteration {best}")
-    hear_sigterm()
+    kept = " Judged rows are safe. To continue, run the same command again."
     try:
-        judge_file(request)
+        with _stoppable("Stopped." + ("" if file == "-" and out is None else kept)):
+            judge_file(request)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FINDING) from None
-    except KeyboardInterrupt:
-        kept = " Judged rows are safe. To continue, run the same command again."
-        say("Stopped." + ("" if file == "-" and out is None else kept))
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
@@ -369,6 +332,20 @@ def _open(run: Path | None) -> "Run":
     if run is None:
         say(f"{found.root} ({how})")
     return found
+
+
+@contextmanager
+def _stoppable(words: str) -> Iterator[None]:
+    """Ctrl+C and SIGTERM end what happens in the block in order, and then say these words."""
+    from srlm.console import say
+    from srlm.process.launch import hear_sigterm
+
+    hear_sigterm()
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(words)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _version(show: bool) -> None:
