@@ -36,7 +36,7 @@ from srlm.records import EvalRow, Instruction, PreferencePair, RatedRow, Rollout
 from srlm.run.folder import Run
 from srlm.run.paths import BASELINE
 from srlm.seed.select import RULE, select, shortage
-from srlm.store import read_rows, write_json, write_rows
+from srlm.store import RowsById, read_rows, write_json, write_rows
 from srlm.train.steps import SFT, step_of
 from srlm.train.trackers import check_trackers
 
@@ -228,18 +228,24 @@ class Iteration(Phases):
             return
         with self.recorded(stage) as info:
             paths, settings = self.run.at(t), self.run.config.pairs.at(t)
-            rollouts = list(read_rows(paths.rollouts, Rollout))
-            past, taus = past_answers(self.run, t), rank_agreements(self.run, t, rollouts)
-            made = make_pairs(rollouts, settings, past, taus)
-            pairs = [pair for _, pair in made if isinstance(pair, PreferencePair)]
-            dropped = [{"id": row_id, "reason": reason} for row_id, reason in made if isinstance(reason, str)]
+            # rollouts end in any order; the training data shall not
+            rollouts, past = RowsById(paths.rollouts, Rollout), past_answers(self.run, t)
+            taus, dropped = rank_agreements(self.run, t), []
+
+            def pairs() -> Iterator[PreferencePair]:
+                for row_id, made in make_pairs(rollouts.values(), settings, past, taus):
+                    if isinstance(made, PreferencePair):
+                        yield made
+                    else:
+                        dropped.append({"id": row_id, "reason": made})
+
+            write_rows(paths.pairs, pairs())
             write_rows(paths.dropped, dropped)
-            write_rows(paths.pairs, pairs)
-            write_figures(self.run, t)
-            info |= {"pairs": len(pairs), "dropped": dict(Counter(row["reason"] for row in dropped))}
-            info |= {"rho": settings.rho, "anchored": sum(pair.rejected_from is not None for pair in pairs)}
+            figures = write_figures(self.run, t)["aift"]
+            info |= {"pairs": figures["pairs"], "dropped": dict(Counter(row["reason"] for row in dropped))}
+            info |= {"rho": settings.rho, "anchored": figures["anchored"]}
             info |= {"consistency": consistency(list(taus.values()))} if taus else {}
-            say(f"M{t}: {len(pairs)} preference pairs from {len(made)} instructions")
+            say(f"M{t}: {figures['pairs']} preference pairs from {len(rollouts)} instructions")
 
     def ask_other_models(self, t: int) -> None:
         """For options of [pairs]: an earlier model's answers, judged by M_t; M_{t-1}'s judgements of M_t's answers."""

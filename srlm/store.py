@@ -7,11 +7,12 @@ and the next append cuts it off first, so that no row is ever glued to a torn on
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from srlm.errors import UserError
 
@@ -42,13 +43,7 @@ def seed_of(*parts: Any) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    _replace(path, [text])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -57,8 +52,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> None:
-    """Replace `path` by `rows` as JSONL, in one step."""
-    write_text(path, "".join(_line(row) for row in rows))
+    """Replace `path` by `rows` as JSONL, in one step; each is written as it comes, and none is held."""
+    _replace(path, map(_line, rows))
+
+
+def _replace(path: Path, parts: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a row could not be made or written: no part of them is left
 
 
 def read_json(path: Path) -> Any:
@@ -104,6 +112,29 @@ def read_rows_at(path: Path, kind: Any, start: int = 0) -> Iterator[tuple[int, i
 def _newlines(path: Path, end: int) -> int:
     with path.open("rb") as file:
         return file.read(end).count(b"\n")
+
+
+class _Named(TypedDict):
+    id: str
+
+
+class RowsById(Mapping[str, T]):
+    """The rows of a JSONL file in order of id. Each is read when it is asked for: only ids and places are held."""
+
+    def __init__(self, path: Path, kind: type[T]) -> None:
+        self._path, self._kind = path, kind
+        named: Iterator[tuple[int, int, _Named]] = read_rows_at(path, _Named)
+        self._places = dict(sorted((row["id"], start) for start, _, row in named))
+
+    def __getitem__(self, key: str) -> T:
+        row: T = next(row for _, _, row in read_rows_at(self._path, self._kind, self._places[key]))
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class Appender:

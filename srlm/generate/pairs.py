@@ -6,7 +6,7 @@ answer from an earlier model (Temporal Self-Rewarding, 2508.06026), agreement wi
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from srlm.records import Candidate, PreferencePair, Rollout
 from srlm.settings import PairSettings
@@ -43,24 +43,22 @@ def make_pair(rollout: Rollout, settings: PairSettings, past: Rollout | None = N
 
 
 def make_pairs(
-    rollouts: Sequence[Rollout],
+    rollouts: Iterable[Rollout],
     settings: PairSettings,
     past: Mapping[str, Rollout] | None = None,
     taus: Mapping[str, float] | None = None,
-) -> list[tuple[str, PreferencePair | str]]:
-    """(id, its pair or the reason why there is none) for each rollout, in order of id.
+) -> Iterator[tuple[str, PreferencePair | str]]:
+    """(id, its pair or the reason why there is none) for each rollout, one after the other.
 
     `past` and `taus` by id: an earlier model's judged answers, and what `rank_agreement` found, where asked for.
     """
-    made = []
-    for rollout in sorted(rollouts, key=lambda row: row.id):  # rollouts end in any order; the training data shall not
+    for rollout in rollouts:
         outcome = make_pair(rollout, settings, (past or {}).get(rollout.id))
         if settings.consistency == "drop" and isinstance(outcome, PreferencePair):
             tau = (taus or {}).get(rollout.id)
             if tau is None or (tau + 1) / 2 < settings.min_consistency:
                 outcome = "judges disagree" if tau is not None else "not judged by the previous model"
-        made.append((rollout.id, outcome))
-    return made
+        yield rollout.id, outcome
 
 
 def rank_agreement(rollout: Rollout, previous: Rollout, settings: PairSettings) -> float | None:

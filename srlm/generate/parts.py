@@ -5,7 +5,7 @@ Within a part there is no barrier: each row goes its own way through the batch, 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -202,9 +202,9 @@ def instruction_filter(run: Run, t: int) -> InstructionFilter:
     return InstructionFilter(run.config.instructions, seeds, held_out)
 
 
-def _kept(run: Run, t: int) -> list[Instruction]:
+def _kept(run: Run, t: int) -> Iterator[Instruction]:
     rows: Iterable[Instruction] = read_rows(run.at(t).instructions, Instruction)
-    return [row for row in rows if row.dropped is None]
+    return (row for row in rows if row.dropped is None)
 
 
 def _instructions_wanted(place: Place) -> int:

@@ -17,7 +17,7 @@ TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
 
 
-def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str, Any]:
+def judge_metrics(rows: Iterable[JudgeEval], top: float = TOP_SCORE) -> dict[str, Any]:
     """How well the model's scores order the held-out EFT responses of each prompt (group) as people did.
 
     A response's model score is the mean of its valid judgements; without any it is left out, never scored 0.
@@ -32,15 +32,18 @@ def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str
 
     Groups that people did not tell apart (or of one response) say nothing and are in none of these.
     """
-    kept = [row for row in rows if row.dropped is None]
-    groups = [group for group in _groups(rows) if group.rankable]
+    tally, responses = Tally(), []
+    for row in rows:
+        tally.add(row.judgements if row.dropped is None else [])
+        responses.append(_response(row))
+    groups = [group for group in _groups(responses) if group.rankable]
     points = [group.pair_points() for group in groups]
     all_points = [point for group_points in points for point in group_points]
     complete = [group for group in groups if group.complete]
     return {
-        "responses": len(rows),
-        "dropped": counts(row.dropped for row in rows),
-        **judgement_counts(judgement for row in kept for judgement in row.judgements),
+        "responses": len(responses),
+        "dropped": counts(response.dropped for response in responses),
+        **tally.counts(),
         "groups": len(groups),
         "pairs": len(all_points),
         "pairwise_accuracy": mean(all_points),
@@ -53,11 +56,13 @@ def judge_metrics(rows: Sequence[JudgeEval], top: float = TOP_SCORE) -> dict[str
     }
 
 
-def accuracy_change(rows: Sequence[JudgeEval], previous: Sequence[JudgeEval]) -> dict[str, Any]:
+def accuracy_change(rows: Iterable[JudgeEval], previous: Iterable[JudgeEval]) -> dict[str, Any]:
     """Pairwise accuracy minus that of another model, on the pairs of responses that both scored; bootstrap by group."""
-    known = [{row.id for row in found if _scored(row)} for found in (rows, previous)]
-    both = known[0] & known[1]
-    mine, theirs = (_groups([row for row in found if row.id in both]) for found in (rows, previous))
+    models = [
+        [response for row in found if (response := _response(row)).score is not None] for found in (rows, previous)
+    ]
+    known = [{response.id for response in scored} for scored in models]
+    mine, theirs = (_groups(response for response in scored if response.id in known[0] & known[1]) for scored in models)
     points = [
         (sum(a.pair_points()) - sum(b.pair_points()), len(a.pair_points())) for a, b in zip(mine, theirs, strict=True)
     ]
@@ -69,8 +74,20 @@ def accuracy_change(rows: Sequence[JudgeEval], previous: Sequence[JudgeEval]) ->
     }
 
 
-def _scored(row: JudgeEval) -> bool:
-    return row.dropped is None and any(judgement.score is not None for judgement in row.judgements)
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What is kept of a JudgeEval: its judgements have gone by."""
+
+    id: str
+    group: str
+    human: float
+    score: float | None  # mean of the valid judgements
+    dropped: str | None
+
+
+def _response(row: JudgeEval) -> _Response:
+    scores = [j.score for j in row.judgements if j.score is not None and row.dropped is None]
+    return _Response(row.id, row.group, row.human, mean(scores), row.dropped)
 
 
 @dataclass(frozen=True)
@@ -99,11 +116,10 @@ class _Group:
         return of(self.human, self.model) if len(set(self.model)) > 1 else 0.0
 
 
-def _groups(rows: Iterable[JudgeEval]) -> list[_Group]:
+def _groups(responses: Iterable[_Response]) -> list[_Group]:
     by_prompt: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
-    for row in rows:
-        scores = [j.score for j in row.judgements if j.score is not None and row.dropped is None]
-        by_prompt[row.group].append((row.human, mean(scores)))
+    for response in responses:
+        by_prompt[response.group].append((response.human, response.score))
     result = []
     for _, members in sorted(by_prompt.items()):
         scored = [(human, model) for human, model in members if model is not None]
@@ -158,11 +174,39 @@ def counts(reasons: Iterable[str | None]) -> dict[str, int]:
     return dict(Counter(reason for reason in reasons if reason is not None).most_common())
 
 
-def judgement_counts(judgements: Iterable[Judgement]) -> dict[str, Any]:
-    parsed = [judgement.score is not None for judgement in judgements if judgement.finish != "overlong"]
-    return {"judgements": len(parsed), "parse_rate": mean(parsed)}
+class Tally:
+    """Judgements counted as they go by: none of them is kept."""
+
+    def __init__(self) -> None:
+        self._parsed: Counter[bool] = Counter()
+        self._halves: Counter[float] = Counter()
+
+    def add(self, judgements: Iterable[Judgement]) -> None:
+        """Count these, too."""
+        for judgement in judgements:
+            if judgement.finish != "overlong":
+                self._parsed[judgement.score is not None] += 1
+            if judgement.score is not None:
+                self._halves[_half(judgement.score)] += 1
+
+    def counts(self) -> dict[str, Any]:
+        """How many judgements there were, without those whose prompt did not fit, and the share that could be read."""
+        total = self._parsed.total()
+        return {"judgements": total, "parse_rate": self._parsed[True] / total if total else None}
+
+    def histogram(self) -> dict[str, int]:
+        """The scores, as `histogram` shows them."""
+        return _in_order(self._halves)
 
 
 def histogram(scores: Iterable[float]) -> dict[str, int]:
     """Score to the nearest half (as text, "4" or "4.5") -> count, in order of score; expected scores are any number."""
-    return {f"{score:g}": count for score, count in sorted(Counter(round(2 * score) / 2 for score in scores).items())}
+    return _in_order(Counter(map(_half, scores)))
+
+
+def _half(score: float) -> float:
+    return round(2 * score) / 2
+
+
+def _in_order(halves: Counter[float]) -> dict[str, int]:
+    return {f"{half:g}": count for half, count in sorted(halves.items())}

@@ -1,5 +1,6 @@
 """What `srlm iterate` would do: each stage's state and why, and an estimate of tokens, time and disk."""
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from srlm.loop.stages import stages
 from srlm.model.adapter import adapter_of
 from srlm.model.check import read_config
 from srlm.model.shape import UnknownShapeError, lora_parameters, parameters_of, shape_of, width_of
-from srlm.records import EvalRow, PromptRow, Rollout
+from srlm.records import EvalRow, PromptRow
 from srlm.run.folder import Run, State
 from srlm.run.stage import Stage, opponents
 from srlm.store import read_rows
@@ -137,11 +138,11 @@ def _left(place: Place, part: str) -> float:
 def _mean_lengths(run: Run) -> Lengths | None:
     """Mean tokens of an answer and of a judgement in the latest evaluation; None before there is one."""
     for t in reversed(run.begun):
-        rows = read_rows(run.at(t).eval, EvalRow)
-        rollouts: list[Rollout] = [row.rollout for row in rows if row.kind == "answer"]
-        candidates = [candidate for rollout in rollouts for candidate in rollout.candidates]
-        judgements = [judgement for candidate in candidates for judgement in candidate.judgements]
+        answers, judgements = array("L"), array("L")  # tokens of each
+        for row in read_rows(run.at(t).eval, EvalRow):
+            for candidate in row.rollout.candidates if row.kind == "answer" else []:
+                answers.append(candidate.tokens)
+                judgements.extend(judgement.tokens for judgement in candidate.judgements)
         if judgements:
-            answer = sum(c.tokens for c in candidates) / len(candidates)
-            return Lengths(answer, sum(j.tokens for j in judgements) / len(judgements))
+            return Lengths(sum(answers) / len(answers), sum(judgements) / len(judgements))
     return None

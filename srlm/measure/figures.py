@@ -8,7 +8,7 @@ judge or a decision lies in files of its own:
     M_t/versus.json    M_t head to head with earlier models
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from srlm.console import say
@@ -82,27 +82,31 @@ def _rows_are_there(run: Run, t: int) -> bool:
 def write_figures(run: Run, t: int) -> dict[str, Any]:
     """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
     paths, pairs = run.at(t), run.config.pairs
-    rows = _rows(paths)
-    answers, judged = _of(AnswerEval, rows), _of(JudgeEval, rows)
     figures: dict[str, Any] = {
         "version": FIGURES,
         "model": f"M{t}",
         "min_margin": pairs.min_margin,
-        "judge": judge_metrics(judged, run.templates.rubric.scale.high),
-        "answers": answer_metrics(answers, pairs.at(t)),
+        "judge": judge_metrics(_rows(paths, JudgeEval), run.templates.rubric.scale.high),
+        "answers": answer_metrics(_rows(paths, AnswerEval), pairs.at(t)),
     }
     known = read_json(paths.metrics) if paths.metrics.exists() else {}
     for k in range(t):
-        before = _rows(run.at(k))
+        before = run.at(k)
         # of an earlier model whose rows somebody removed, to save room, what was known stays
-        change = truth_change(answers, _of(AnswerEval, before)) if before else _at(known, "truth", "against", f"M{k}")
+        there = any(True for _ in read_rows(before.eval, EvalRow))
+        change = _at(known, "truth", "against", f"M{k}")
+        if there:
+            change = truth_change(_rows(paths, AnswerEval), _rows(before, AnswerEval))
         if change:
             figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
         if k == t - 1:
-            judging = accuracy_change(judged, _of(JudgeEval, before)) if before else _at(known, "judge", "change")
+            judging = _at(known, "judge", "change")
+            if there:
+                judging = accuracy_change(_rows(paths, JudgeEval), _rows(before, JudgeEval))
             figures["judge"] |= {"change": judging} if judging else {}
-    if canaries := _of(CanaryEval, rows):
-        figures["canaries"] = canary_metrics(canaries, answers)
+    canaries = canary_metrics(_rows(paths, CanaryEval), _rows(paths, AnswerEval))
+    if canaries["scores"]:
+        figures["canaries"] = canaries
     if paths.pairs.exists():
         figures["aift"] = _aift_figures(paths)
     keep_verdict(run, t)
@@ -127,8 +131,9 @@ def keep_verdict(run: Run, t: int) -> None:
         write_json(path, {name: found for name, found in figures.items() if name != "gate"})
 
 
-def _rows(paths: ModelPaths) -> list[Any]:
-    return list(read_rows(paths.eval, EvalRow))
+def _rows(paths: ModelPaths, kind: type[T]) -> Iterator[T]:
+    """The rows of one kind in M_t/eval.jsonl, read anew each time: held, they could fill the memory."""
+    return (row for row in read_rows(paths.eval, EvalRow) if isinstance(row, kind))
 
 
 def _at(figures: Any, *path: str) -> Any:
@@ -138,15 +143,10 @@ def _at(figures: Any, *path: str) -> Any:
     return figures
 
 
-def _of(kind: type[T], rows: Iterable[Any]) -> list[T]:
-    return [row for row in rows if isinstance(row, kind)]
-
-
 def _aift_figures(paths: ModelPaths) -> dict[str, Any]:
     """How the model judged its candidates, and what pairs came of it: what the health gate looks at."""
-    judging = judging_metrics(list(read_rows(paths.rollouts, Rollout)))
-    pairs = list(read_rows(paths.pairs, PreferencePair))
-    counts = pair_counts(pairs, read_rows(paths.dropped, dict[str, str]))
+    judging = judging_metrics(read_rows(paths.rollouts, Rollout))
+    counts = pair_counts(read_rows(paths.pairs, PreferencePair), read_rows(paths.dropped, dict[str, str]))
     agreed = {"consistency": read_json(paths.consistency)["consistency"]} if paths.consistency.exists() else {}
     return judging | counts | agreed
 

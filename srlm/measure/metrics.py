@@ -1,5 +1,7 @@
 """Pure statistics over evaluation rows. What is undefined is None, never NaN: every result can be written as JSON.
 
+Rows go by once, and there may be more of them than memory holds: what is kept of each is a few numbers.
+
 The answers are measured by the model's own scores and, where a grader exists, by its marks; how well the model judges
 is measured in `judge.agreement`.
 """
@@ -7,12 +9,14 @@ is measured in `judge.agreement`.
 import itertools
 import math
 import statistics
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from srlm.generate.pairs import make_pair
-from srlm.judge.agreement import bootstrap_interval, counts, histogram, judgement_counts, mean, spearman
+from srlm.judge.agreement import Tally, bootstrap_interval, counts, mean, spearman
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
@@ -25,7 +29,33 @@ FIGURES = 2
 # --- the answers -----------------------------------------------------------------------------------------------------
 
 
-def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What is kept of an answered prompt, in lists of one entry an answer."""
+
+    dropped: str | None
+    no_pair: str | None  # why its answers would give no pair
+    scores: list[float | None]
+    chars: list[int]
+    tokens: list[int]
+    finishes: list[str]
+    truth: list[dict[str, float] | None]
+
+
+def _answered(row: AnswerEval, pairs: PairSettings) -> _Answered:
+    made, answers = make_pair(row.rollout, pairs), row.rollout.candidates
+    return _Answered(
+        dropped=row.rollout.dropped,
+        no_pair=made if isinstance(made, str) else None,
+        scores=[answer.score for answer in answers],
+        chars=[len(answer.text) for answer in answers],
+        tokens=[answer.tokens for answer in answers],
+        finishes=[answer.finish for answer in answers],
+        truth=row.truth or [],
+    )
+
+
+def answer_metrics(rows: Iterable[AnswerEval], pairs: PairSettings) -> dict[str, Any]:
     """What the model made of the held-out prompts, N answers each, and what it thinks of them.
 
     self_score is the mean over answers of their mean judgement; score_histogram counts single judgements by score;
@@ -35,44 +65,53 @@ def answer_metrics(rows: Sequence[AnswerEval], pairs: PairSettings) -> dict[str,
     of best and worst answer. distinct_2 is the share of different word pairs among all word pairs. truth_* are the
     means of the grader's marks over all answers that it knows; truth_unknown counts the others.
     """
-    kept = [row for row in rows if row.rollout.dropped is None]
-    answers = [candidate for row in kept for candidate in row.rollout.candidates]
-    scores = [answer.score for answer in answers if answer.score is not None]
-    outcomes = [make_pair(row.rollout, pairs) for row in kept]
-    no_pair = counts(outcome for outcome in outcomes if isinstance(outcome, str))
+    tally, prompts = Tally(), []
+
+    def texts() -> Iterator[str]:
+        for row in rows:  # the one pass: all else is noted on the way
+            prompts.append(_answered(row, pairs))
+            for answer in row.rollout.candidates if row.rollout.dropped is None else []:
+                tally.add(answer.judgements)
+                yield answer.text
+
+    distinct = distinct_2(texts())
+    kept = [prompt for prompt in prompts if prompt.dropped is None]
+    scores = [[score for score in prompt.scores if score is not None] for prompt in kept]
+    chars = list(itertools.chain.from_iterable(prompt.chars for prompt in kept))
+    no_pair = counts(prompt.no_pair for prompt in kept)
     return {
-        "prompts": len(rows),
-        "dropped": counts(row.rollout.dropped for row in rows),
-        "answers": len(answers),
-        **judgement_counts(judgement for answer in answers for judgement in answer.judgements),
-        "self_score": mean(scores),
-        "score_histogram": histogram(score for answer in answers for score in answer.valid),
-        "score_gap": mean([gap for row in kept if (gap := _gap(row.rollout.candidates)) is not None]),
-        "chars": mean([len(answer.text) for answer in answers]),
-        "tokens": mean([answer.tokens for answer in answers]),
-        "at_limit": mean([float(answer.finish == "length") for answer in answers]),
-        "tie_rate": no_pair.get("tie", 0) / len(kept) if scores else None,
-        "usable_pair_rate": mean([float(not isinstance(outcome, str)) for outcome in outcomes]),
+        "prompts": len(prompts),
+        "dropped": counts(prompt.dropped for prompt in prompts),
+        "answers": len(chars),
+        **tally.counts(),
+        "self_score": mean(list(itertools.chain.from_iterable(scores))),
+        "score_histogram": tally.histogram(),
+        "score_gap": mean([max(found) - min(found) for found in scores if len(found) > 1]),
+        "chars": mean(chars),
+        "tokens": mean([tokens for prompt in kept for tokens in prompt.tokens]),
+        "at_limit": mean([float(finish == "length") for prompt in kept for finish in prompt.finishes]),
+        "tie_rate": no_pair.get("tie", 0) / len(kept) if any(scores) else None,
+        "usable_pair_rate": mean([float(prompt.no_pair is None) for prompt in kept]),
         "no_pair": no_pair,
-        "distinct_2": distinct_2(answer.text for answer in answers),
-        **_truth(kept),
+        "distinct_2": distinct,
+        **_truth([marks for prompt in kept for marks in prompt.truth]),
     }
-
-
-def _gap(candidates: list[Candidate]) -> float | None:
-    scores = [candidate.score for candidate in candidates if candidate.score is not None]
-    return max(scores) - min(scores) if len(scores) > 1 else None
 
 
 def distinct_2(texts: Iterable[str]) -> float | None:
     """Different pairs of neighbouring words over all such pairs, in lower case; a fall means that texts get alike."""
-    pairs = [pair for text in texts for pair in itertools.pairwise(text.lower().split())]
-    return len(set(pairs)) / len(pairs) if pairs else None
+    numbers: dict[str, int] = {}  # of the words: a pair is then one integer, the least that can be kept of it
+    different: set[int] = set()
+    total = 0
+    for text in texts:
+        found = [numbers.setdefault(word, len(numbers)) for word in text.lower().split()]
+        different.update(first << 32 | second for first, second in itertools.pairwise(found))
+        total += max(len(found) - 1, 0)
+    return len(different) / total if total else None
 
 
-def _truth(rows: Iterable[AnswerEval]) -> dict[str, Any]:
+def _truth(marks: list[dict[str, float] | None]) -> dict[str, Any]:
     """Means of the grader's marks as truth_<mark>; nothing where there was no grader."""
-    marks = [found for row in rows for found in row.truth or []]
     known: dict[str, list[float]] = defaultdict(list)
     for found in marks:
         for name, value in (found or {}).items():
@@ -82,7 +121,7 @@ def _truth(rows: Iterable[AnswerEval]) -> dict[str, Any]:
     return {f"truth_{name}": mean(values) for name, values in known.items()} | {"truth_unknown": marks.count(None)}
 
 
-def truth_change(rows: Sequence[AnswerEval], others: Sequence[AnswerEval]) -> dict[str, Any] | None:
+def truth_change(rows: Iterable[AnswerEval], others: Iterable[AnswerEval]) -> dict[str, Any] | None:
     """The grader's mean score of the answers minus that of another model's, over the prompts that both have scores of.
 
     Each prompt counts once (the mean over its answers); interval: 95%, bootstrap by prompt. `asked` counts the prompts
@@ -109,34 +148,39 @@ def _truth_scores(rows: Iterable[AnswerEval]) -> dict[str, float]:
 
 def instruction_counts(rows: Iterable[Instruction]) -> dict[str, Any]:
     """How many new instructions were asked for, how many were kept, and why the others were not."""
-    reasons = [row.dropped for row in rows]
-    return {"asked": len(reasons), "kept": reasons.count(None), "dropped": counts(reasons)}
+    reasons = Counter(row.dropped for row in rows)
+    return {"asked": reasons.total(), "kept": reasons[None], "dropped": counts(reasons.elements())}
 
 
-def pair_counts(pairs: Sequence[PreferencePair], dropped: Iterable[dict[str, str]]) -> dict[str, Any]:
+def pair_counts(pairs: Iterable[PreferencePair], dropped: Iterable[dict[str, str]]) -> dict[str, Any]:
     """How many preference pairs were made, why the other instructions gave none, and the means of the pairs.
 
     length_ratio: mean length of chosen over that of rejected; tie_rate and usable_pair_rate: of all instructions.
     anchored: pairs whose rejected answer is an earlier model's.
     """
     reasons = counts(row["reason"] for row in dropped)
-    total = len(pairs) + sum(reasons.values())
-    chosen = mean([len(pair.chosen[-1]["content"]) for pair in pairs])
-    rejected = mean([len(pair.rejected[-1]["content"]) for pair in pairs])
+    margins, lengths, anchored = array("d"), (array("d"), array("d")), 0
+    for pair in pairs:
+        margins.append(pair.margin)
+        anchored += pair.rejected_from is not None
+        for found, side in zip(lengths, (pair.chosen, pair.rejected), strict=True):
+            found.append(len(side[-1]["content"]))
+    total = len(margins) + sum(reasons.values())
+    chosen, rejected = map(mean, lengths)
     return {
-        "pairs": len(pairs),
+        "pairs": len(margins),
         "dropped": reasons,
-        "margin": mean([pair.margin for pair in pairs]),
+        "margin": mean(margins),
         "chosen_chars": chosen,
         "rejected_chars": rejected,
         "length_ratio": chosen / rejected if chosen and rejected else None,
         "tie_rate": reasons.get("tie", 0) / total if total else None,
-        "usable_pair_rate": len(pairs) / total if total else None,
-        "anchored": sum(pair.rejected_from is not None for pair in pairs),
+        "usable_pair_rate": len(margins) / total if total else None,
+        "anchored": anchored,
     }
 
 
-def judging_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
     """How the model judged its own candidates, before anything is trained on it.
 
     score_entropy: of the single scores, each rounded to a whole step of the scale, in bits. sample_agreement: the
@@ -144,17 +188,31 @@ def judging_metrics(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     those of different answers do; None where there is one judgement each, or one score for all. score_length: the mean
     over instructions of Spearman's correlation of the candidates' scores and lengths, where both differ.
     """
-    answers = [candidate for row in rollouts if row.dropped is None for candidate in row.candidates]
-    scores = [score for answer in answers for score in answer.valid]
-    by_row = [[(c.score, float(len(c.text))) for c in row.candidates if c.score is not None] for row in rollouts]
-    columns = [(list(a), list(b)) for row in by_row if row for a, b in [zip(*row, strict=True)]]
+    tally, steps, correlations = Tally(), Counter[int](), array("d")
+
+    def scores() -> Iterator[list[float]]:
+        for row in rollouts:  # the one pass: all else is noted on the way
+            correlations.extend(_score_length(row.candidates))
+            for answer in row.candidates if row.dropped is None else []:
+                tally.add(answer.judgements)
+                steps.update(map(round, answer.valid))
+                yield answer.valid
+
+    agreed = agreement(scores())
     return {
-        **judgement_counts(judgement for answer in answers for judgement in answer.judgements),
-        "score_histogram": histogram(scores),
-        "score_entropy": entropy(Counter(round(score) for score in scores).values()) if scores else None,
-        "sample_agreement": agreement([answer.valid for answer in answers]),
-        "score_length": mean([spearman(a, b) for a, b in columns if len(set(a)) > 1 and len(set(b)) > 1]),
+        **tally.counts(),
+        "score_histogram": tally.histogram(),
+        "score_entropy": entropy(steps.values()) if steps else None,
+        "sample_agreement": agreed,
+        "score_length": mean(correlations),
     }
+
+
+def _score_length(candidates: list[Candidate]) -> list[float]:
+    """Spearman's correlation of scores and lengths; nothing where one of them is the same for all."""
+    scored = [(score, float(len(c.text))) for c in candidates if (score := c.score) is not None]
+    scores, lengths = [score for score, _ in scored], [length for _, length in scored]
+    return [spearman(scores, lengths)] if len(set(scores)) > 1 and len(set(lengths)) > 1 else []
 
 
 def entropy(counts: Iterable[int]) -> float:
@@ -169,34 +227,43 @@ def agreement(groups: Iterable[Sequence[float]]) -> float | None:
 
     None with fewer than two groups, or when all values are the same.
     """
-    groups = [group for group in groups if len(group) > 1]
-    total = sum(map(len, groups))
-    if len(groups) < 2:
+    sizes, sums = array("L"), array("d")
+
+    def deviations() -> Iterator[float]:
+        for group in groups:
+            if len(group) > 1:
+                sizes.append(len(group))
+                sums.append(math.fsum(group))
+                mean = sums[-1] / sizes[-1]
+                yield from ((value - mean) ** 2 for value in group)
+
+    deviation = math.fsum(deviations())
+    if len(sizes) < 2:
         return None
-    means = [math.fsum(group) / len(group) for group in groups]
-    mean = math.fsum(map(math.fsum, groups)) / total
-    between = math.fsum(len(g) * (m - mean) ** 2 for g, m in zip(groups, means, strict=True)) / (len(groups) - 1)
-    within = math.fsum((x - m) ** 2 for g, m in zip(groups, means, strict=True) for x in g) / (total - len(groups))
-    size = (total - sum(len(group) ** 2 for group in groups) / total) / (len(groups) - 1)
+    total = sum(sizes)
+    mean, within = math.fsum(sums) / total, deviation / (total - len(sizes))
+    between = math.fsum(n * (s / n - mean) ** 2 for n, s in zip(sizes, sums, strict=True)) / (len(sizes) - 1)
+    size = (total - sum(n**2 for n in sizes) / total) / (len(sizes) - 1)
     spread = between + (size - 1) * within
     return (between - within) / spread if spread else None
 
 
-def canary_metrics(canaries: Sequence[CanaryEval], answers: Sequence[AnswerEval]) -> dict[str, Any]:
+def canary_metrics(canaries: Iterable[CanaryEval], answers: Iterable[AnswerEval]) -> dict[str, Any]:
     """Mean score of each canary over its prompts, against the median score of the real held-out answers.
 
     `passed` holds those at or above the median, which the judge should have seen through. A canary whose judgements
     could not be read has no score, and passes nothing.
     """
     real = [c.score for row in answers for c in row.rollout.candidates if c.score is not None]
-    by_name: dict[str, list[float]] = defaultdict(list)
+    tally, by_name = Tally(), defaultdict[str, list[float]](list)
     for row in canaries:
+        tally.add(row.judgements)
         by_name[row.name] += [j.score for j in row.judgements if j.score is not None]
     scores = {name: mean(found) for name, found in by_name.items()}
     median = statistics.median(real) if real else None
     passed = {n: score for n, score in scores.items() if score is not None and median is not None and score >= median}
     return {
-        **judgement_counts(judgement for row in canaries for judgement in row.judgements),
+        **tally.counts(),
         "median": median,
         "scores": scores,
         "passed": passed,

@@ -35,13 +35,14 @@ class _RolledOut(TypedDict):
 
 def survey(run: Run, t: int) -> dict[str, Any]:
     """M_t's judgements of its own rollouts by score, the margins of its pairs, and the tokens each stage wrote."""
-    scores: Counter[float] = Counter()
+    scores: Counter[str] = Counter()
     unparsed = aift_tokens = 0
     rollouts: Iterator[_RolledOut] = read_rows(run.at(t).rollouts, _RolledOut)
     for candidate in itertools.chain.from_iterable(row.get("candidates", []) for row in rollouts):
         judgements = candidate.get("judgements", [])
         aift_tokens += candidate["tokens"] + sum(judgement["tokens"] for judgement in judgements)
-        valid = [judgement["score"] for judgement in judgements if judgement["score"] is not None]
+        # as text: at most six digits, where expected scores are as many numbers as there are judgements
+        valid = [f"{judgement['score']:g}" for judgement in judgements if judgement["score"] is not None]
         scores.update(valid)
         unparsed += len(judgements) - len(valid)
     asked: Iterator[Instruction] = read_rows(run.at(t).instructions, Instruction)
@@ -51,7 +52,7 @@ def survey(run: Run, t: int) -> dict[str, Any]:
         "score_histogram": _histogram(scores),
         "unparsed": unparsed,
         # the lower edge of each bar
-        "margins": _histogram(Counter(math.floor(pair.margin / MARGIN_STEP) * MARGIN_STEP for pair in pairs)),
+        "margins": _histogram(Counter(f"{math.floor(pair.margin / MARGIN_STEP) * MARGIN_STEP:g}" for pair in pairs)),
         "tokens": {"eval": _eval_tokens(run, t), "aift": aift_tokens},
     }
 
@@ -99,6 +100,6 @@ def _tokens(rollout: Rollout) -> int:
     return sum(one.tokens + sum(judgement.tokens for judgement in one.judgements) for one in rollout.candidates)
 
 
-def _histogram(counts: Counter[float]) -> dict[str, int]:
+def _histogram(counts: Counter[str]) -> dict[str, int]:
     """Value (as text) -> count, in order of value."""
-    return {f"{value:g}": count for value, count in sorted(counts.items())}
+    return dict(sorted(counts.items(), key=lambda item: float(item[0])))
