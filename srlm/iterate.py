@@ -228,12 +228,11 @@ class Iteration(Phases):
             return
         with self.recorded(stage) as info:
             paths, settings = self.run.at(t), self.run.config.pairs.at(t)
-            # rollouts end in any order; the training data shall not
             rollouts, past = RowsById(paths.rollouts, Rollout), past_answers(self.run, t)
             taus, dropped = rank_agreements(self.run, t), []
 
             def pairs() -> Iterator[PreferencePair]:
-                for row_id, made in make_pairs(rollouts.values(), settings, past, taus):
+                for row_id, made in make_pairs(rollouts, settings, past, taus):
                     if isinstance(made, PreferencePair):
                         yield made
                     else:

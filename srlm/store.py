@@ -119,12 +119,12 @@ class _Named(TypedDict):
 
 
 class RowsById(Mapping[str, T]):
-    """The rows of a JSONL file in order of id. Each is read when it is asked for: only ids and places are held."""
+    """The rows of a JSONL file by id. Each is read when it is asked for: only ids and places are held."""
 
     def __init__(self, path: Path, kind: type[T]) -> None:
         self._path, self._kind = path, kind
         named: Iterator[tuple[int, int, _Named]] = read_rows_at(path, _Named)
-        self._places = dict(sorted((row["id"], start) for start, _, row in named))
+        self._places = {row["id"]: start for start, _, row in named}
 
     def __getitem__(self, key: str) -> T:
         row: T = next(row for _, _, row in read_rows_at(self._path, self._kind, self._places[key]))

@@ -6,7 +6,7 @@ answer from an earlier model (Temporal Self-Rewarding, 2508.06026), agreement wi
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from srlm.records import Candidate, PreferencePair, Rollout
 from srlm.settings import PairSettings
@@ -43,22 +43,22 @@ def make_pair(rollout: Rollout, settings: PairSettings, past: Rollout | None = N
 
 
 def make_pairs(
-    rollouts: Iterable[Rollout],
+    rollouts: Mapping[str, Rollout],
     settings: PairSettings,
     past: Mapping[str, Rollout] | None = None,
     taus: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, PreferencePair | str]]:
-    """(id, its pair or the reason why there is none) for each rollout, one after the other.
+    """(id, its pair or the reason why there is none) for each rollout, in order of id.
 
-    `past` and `taus` by id: an earlier model's judged answers, and what `rank_agreement` found, where asked for.
+    All by id; `past` and `taus`: an earlier model's judged answers, and what `rank_agreement` found, where asked for.
     """
-    for rollout in rollouts:
-        outcome = make_pair(rollout, settings, (past or {}).get(rollout.id))
+    for row_id in sorted(rollouts):  # rollouts end in any order; the training data shall not
+        outcome = make_pair(rollouts[row_id], settings, (past or {}).get(row_id))
         if settings.consistency == "drop" and isinstance(outcome, PreferencePair):
-            tau = (taus or {}).get(rollout.id)
+            tau = (taus or {}).get(row_id)
             if tau is None or (tau + 1) / 2 < settings.min_consistency:
                 outcome = "judges disagree" if tau is not None else "not judged by the previous model"
-        yield rollout.id, outcome
+        yield row_id, outcome
 
 
 def rank_agreement(rollout: Rollout, previous: Rollout, settings: PairSettings) -> float | None:

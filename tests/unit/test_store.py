@@ -6,7 +6,7 @@ import pytest
 
 from srlm.errors import UserError
 from srlm.records import Instruction
-from srlm.store import Appender, digest, read_rows, seed_of, write_rows
+from srlm.store import Appender, RowsById, digest, read_rows, seed_of, write_rows
 
 
 def row(index: int) -> Instruction:
@@ -57,6 +57,24 @@ def test_replacing_keeps_the_old_file_when_a_row_cannot_be_written(tmp_path: Pat
     with pytest.raises(ValueError, match="JSON compliant"):
         write_rows(path, [row(2), {"score": float("nan")}])
     assert ids(path) == ["i1"]
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left of what was begun
+
+
+def test_rows_by_id_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, [row(3), row(1), row(2)])
+    path.write_bytes(path.read_bytes() + b'{"id": "i4"')
+    found = RowsById(path, Instruction)
+    assert (list(found), len(found), "i4" in found) == (["i3", "i1", "i2"], 3, False)
+    assert (found["i2"], found["i3"], found.get("i4")) == (row(2), row(3), None)
+    assert not RowsById(tmp_path / "none.jsonl", Instruction)
+
+
+def test_rows_by_id_name_the_line_that_is_no_such_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, [row(1), {"id": "i2"}])
+    with pytest.raises(UserError, match=r"rows\.jsonl:2: not a valid row"):
+        RowsById(path, Instruction)["i2"]
 
 
 def test_digests_and_seeds_depend_on_every_part() -> None:

@@ -183,7 +183,7 @@ class TestConsistency:
         assert consistency([]) is None
 
     def test_drop_leaves_out_what_the_judges_rank_differently(self) -> None:
-        rows = [self.mine.model_copy(update={"id": name}) for name in ("y", "x", "z")]
+        rows = dict.fromkeys(("y", "x", "z"), self.mine)
         settings = PairSettings(consistency="drop", min_consistency=0.5)
         made = dict(make_pairs(rows, settings, taus={"x": 0.0, "y": -0.1}))
         assert list(made) == ["x", "y", "z"]
@@ -191,5 +191,5 @@ class TestConsistency:
         assert (made["y"], made["z"]) == ("judges disagree", "not judged by the previous model")
 
     def test_soften_keeps_every_pair(self) -> None:
-        [(_, found)] = make_pairs([self.mine], PairSettings(consistency="soften"), taus={"r": -1.0})
+        [(_, found)] = make_pairs({"r": self.mine}, PairSettings(consistency="soften"), taus={"r": -1.0})
         assert isinstance(found, PreferencePair)
