@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from srlm.console import out, safe
+from srlm.console import gib, out, safe
 from srlm.report.bars import bar, histogram, sparkline
 
 NOTHING = "-"  # what is not there, or not defined
@@ -149,6 +149,7 @@ def print_model(data: dict[str, Any]) -> None:
     _print_stages(data)
     _print_training(data["training"])
     _print_survives(_at(data, "stages", "train", "info", "survives"))
+    _print_peak(_at(data, "stages", "train", "info") or {})
     for title, name in (("Judge, on held-out EFT", "judge"), ("Answers to the held-out prompts", "answers")):
         _print_figures(title, _at(data, "metrics", name))
     _print_against(data["metrics"] or {})
@@ -200,6 +201,12 @@ def _print_survives(found: dict[str, Any] | None) -> None:
     line(f"update that survives: {shares} (on {found['rows']} training rows)")
     if found["stored"] is not None and found["stored"] < LOST:
         line('Warning: most of what this training learned was lost when it was saved: set train.save_dtype = "float32"')
+
+
+def _print_peak(info: Mapping[str, Any]) -> None:
+    """What the training took of the GPU or of memory; nothing where an earlier version did not measure it."""
+    if "peak_memory" in info:
+        line(f"memory at the fullest moment: {gib(info['peak_memory'])} on {safe(info['device'])}")
 
 
 def _print_against(metrics: Mapping[str, Any]) -> None:

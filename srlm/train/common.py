@@ -3,6 +3,7 @@
 import copy
 import errno
 import os
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,12 +52,18 @@ def train(job: TrainJob) -> dict[str, Any]:
     if _is_first():
         checkpoints.remove_torn(job.checkpoints)
         survival.before(trainer)
+    on_gpu = trainer.args.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()  # of what the measurement above took
+        torch.cuda.reset_peak_memory_stats()
     with _full_disk_is_oserror():
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    peak = torch.cuda.max_memory_reserved() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     dtype = saved_dtype(job, dtype)
     info = _info(job, encoder, trainer, callback, dtype) | {
         "rows": len(rows),
         "resumed_from_step": step,
+        "peak_memory": peak,  # bytes: what torch took of the GPU for the steps, or this process of memory till then
         "trackers": [tracker.problem for tracker in trackers if tracker.problem],
     }
     if _is_first():

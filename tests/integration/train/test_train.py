@@ -175,7 +175,7 @@ def test_dpo_is_trained_against_its_starting_model(make: Make, base: Path, rank:
     for side in ("chosen", "rejected"):
         wanted = [log_probability(start, row, side) for row in encoded(encoder(), "dpo", dpo_rows())]
         assert len(set(wanted)) > 5
-        assert kept[side] == pytest.approx(wanted, abs=1e-3)
+        assert kept[side] == pytest.approx(wanted, rel=2e-4, abs=1e-3)
 
 
 def test_no_second_model_is_held(make: Make, monkeypatch: Any) -> None:
@@ -204,7 +204,7 @@ def test_wrong_reference_stops_the_training(make: Make) -> None:
     job = make("dpo")
     run(job)
     kept = json.loads(job.reference.read_text())
-    job.reference.write_text(json.dumps(kept | {"chosen": [value - 1 for value in kept["chosen"]]}))
+    job.reference.write_text(json.dumps(kept | {"chosen": [1.1 * value for value in kept["chosen"]]}))
     shutil.rmtree(job.out)
     with pytest.raises(RuntimeError, match="reference is not the starting model"):
         run(job)
@@ -271,7 +271,7 @@ def test_one_adapter_over_m0_goes_through_the_run(make: Make, base: Path) -> Non
         for name, job in zip(("M1", "M2"), jobs, strict=False)
     }
     for job, reference in ((jobs[1], "M1"), (jobs[2], "M2")):
-        assert json.loads(job.reference.read_text())["chosen"] == pytest.approx(found[reference], abs=1e-3)
+        assert json.loads(job.reference.read_text())["chosen"] == pytest.approx(found[reference], rel=2e-4, abs=1e-3)
         assert log_of(job)[0]["rewards_chosen"] == pytest.approx(0, abs=1e-5)
         assert log_of(job)[-1]["reward_margin"] > 0.01
     assert found["M2"] != pytest.approx(found["M1"], abs=0.05)

@@ -107,6 +107,13 @@ def test_what_survives_of_a_training_and_a_warning_below_one_half(
     assert ('set train.save_dtype = "float32"' in text) == (stored == 0.25)
 
 
+def test_memory_that_a_training_took(tmp_path: Path, capsys: Capture) -> None:
+    run = finished_run(tmp_path)
+    assert "fullest moment" not in shown(run, capsys, "M2")  # an earlier version did not measure it
+    run.record.stages["M2/train"].info |= {"peak_memory": 3 * 2**30, "device": "cuda:0"}
+    assert "memory at the fullest moment: 3.0 GiB on cuda:0" in shown(run, capsys, "M2")
+
+
 class TestGate:
     def shown(self, tmp_path: Path, capsys: Capture, model: str | None, **gate: Any) -> str:
         run = finished_run(tmp_path)
