@@ -75,12 +75,11 @@ class RunJudge:
     @cached_property
     def record(self) -> dict[str, Any]:
         """Who judges and how, for the record; what is in it decides a verdict, or where another model judges."""
-        engine, own = self.engine, not self.run.config.versus.judge
-        trained = self.run.record.stages.get("M1/train")
+        versus, trained = self.run.config.versus, self.run.record.stages.get("M1/train")
         return {
-            "model": "M1" if own else engine.model,
-            "endpoint": engine.url if isinstance(engine, Endpoint) else None,
-            "weights": (trained.digest if trained else None) if own else weights_digest(engine.model),
+            "model": versus.judge or "M1",
+            "endpoint": versus.endpoint or None,
+            "weights": weights_digest(versus.judge) if versus.judge else trained and trained.digest,
             **self.settings.model_dump(include=set(SCORED_BY)),
             "rubric": self.rubric.path.name,
             "rubric_digest": self.rubric.digest,
