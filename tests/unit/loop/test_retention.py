@@ -15,8 +15,10 @@ from srlm.loop.export import export_model
 from srlm.loop.plan import disk_use
 from srlm.loop.promote import Best
 from srlm.loop.retention import MOST_NEEDED, remove_unneeded
+from srlm.measure.versus.command import _on_demand
 from srlm.measure.versus.verdicts import RunJudge
 from srlm.packaged import DEMO
+from srlm.report import inspect_run
 from srlm.report.dry_run import show_plan
 from srlm.run.folder import Run
 from srlm.run.stage import model_number
@@ -248,6 +250,31 @@ def test_who_asks_for_a_removed_model_is_told_so(tmp_path: Path, best: Any) -> N
     with pytest.raises(UserError, match=told):
         _ = RunJudge(run).engine
     assert RunJudge(run).record["model"] == "M1"  # what it said is still known
+
+
+def test_a_removed_model_meets_others_by_its_answers_alone(
+    tmp_path: Path, best: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best("M3")
+    run, prompts = made(run_of(tmp_path / "r"), 3), tmp_path / "prompts.jsonl"
+    monkeypatch.setattr("srlm.measure.versus.command.ask", lambda run, model, *_: model)
+    monkeypatch.setattr("srlm.measure.versus.command.compare", lambda judge, pairs, lock: [{}] * len(pairs))
+    found = _on_demand(run, [0, 1, 2, 3], "M0", prompts, 0)
+    assert list(found) == ["M3"]
+    assert "Left out, as their weights were removed (train.keep_models): M1, M2" in capsys.readouterr().err
+    assert list(_on_demand(run, [0, 1, 2, 3], "M0", None, 0)) == ["M1", "M2", "M3"]
+    with pytest.raises(UserError, match=GONE.format("M1")):
+        _on_demand(run, [0, 1, 2, 3], "M1", prompts, 0)
+    with pytest.raises(UserError, match="--against M0"):
+        _on_demand(run, [0, 1, 2, 3], None, prompts, 0)
+
+
+def test_a_removed_model_is_shown_as_such(tmp_path: Path, best: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    best("M2")
+    run = made(run_of(tmp_path / "r"), 2)
+    capsys.readouterr()
+    inspect_run(run, None, as_json=False)
+    assert ["weights", "-", "removed", "-"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_the_disk_of_models_that_lie_there_at_once(tmp_path: Path) -> None:
