@@ -123,8 +123,9 @@ class Run:
             first = before
         n = self.begun[-1] if user else model_number(name)  # as the last model it stays
         raise UserError(
-            f"{user or self.root}: the weights of {name} are not there: train.keep_models removed them",
-            f"make {first} and what follows anew: srlm iterate {n} --run {self.root} --redo {first}",
+            f"{user or self.root}: the weights of {name} were removed (train.keep_models)",
+            f"to train {first} again and set aside all that was made from it: "
+            f"srlm iterate {n} --run {self.root} --redo {first}",
         )
 
     def revision(self, model: str) -> str | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from srlm.engine.load import Endpoint, EngineSpec, local_model, weights_digest
-from srlm.errors import StageError
+from srlm.errors import StageError, UserError
 from srlm.judge.rubric import Rubric
 from srlm.judge_file.columns import Columns
 from srlm.judge_file.job import Judged, JudgeJob
@@ -63,8 +63,11 @@ class RunJudge:
 
     @cached_property
     def engine(self) -> EngineSpec:
-        """The endpoint or the model; M1 where none is named."""
+        """The endpoint or the model; M1 where none is named. Raises UserError where its weights were removed."""
         config, versus = self.run.config, self.run.config.versus
+        if not versus.judge and self.run.removed("M1"):
+            problem = f"{self.run.root}: M1 is the judge, but its weights were removed (train.keep_models)"
+            raise UserError(problem, "name another judge in versus.judge")
         named = versus.judge or self.run.model(1)
         if versus.endpoint:
             return Endpoint(url=versus.endpoint, model=named)

@@ -29,7 +29,7 @@ from tests.helpers.ranked_run import judge, ranked_run, reply
 from tests.helpers.run_folder import bare_run, write_files
 
 NEEDED = "train.keep_models=needed"
-GONE = "the weights of {} are not there: train.keep_models removed them"
+GONE = "the weights of {} were removed"
 
 
 def with_weights(run: Run) -> list[str]:
@@ -247,7 +247,9 @@ def test_who_asks_for_a_removed_model_is_told_so(tmp_path: Path, best: Any) -> N
         export_model(run, 1, tmp_path / "out")
     with pytest.raises(UserError, match=told):
         resolve(Options(file="a.jsonl", run=run.root, iteration="M1"))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(
+        UserError, match=r"M1 is the judge, but its weights were removed .* another judge in versus\.judge"
+    ):
         _ = RunJudge(run).engine
     assert RunJudge(run).record["model"] == "M1"  # what it said is still known
 
