@@ -86,7 +86,7 @@ def examine(folder: Path) -> list[Check]:
         _engine(has_gpu=bool(probe and probe.get("gpus"))),
         Check("cores", "ok", str(len(os.sched_getaffinity(0)))),  # those that this process may use
         _room("memory", free_memory(), LEAST_MEMORY, "even the demo may run out of memory"),
-        _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "free some space: every model of a run is kept"),
+        _room("disk", shutil.disk_usage(folder).free, LEAST_DISK, "free some space, or see train.keep_models"),
     ]
 
 

@@ -28,6 +28,7 @@ from srlm.loop.phases import Phases
 from srlm.loop.plan import check_plan
 from srlm.loop.promote import check_promotion
 from srlm.loop.redo import set_aside
+from srlm.loop.retention import remove_unneeded
 from srlm.loop.track import track
 from srlm.measure.figures import keep_verdict, measure_again, outdated, read_figures, write_figures
 from srlm.measure.metrics import instruction_counts
@@ -87,7 +88,10 @@ class Iteration(Phases):
         self.accept_judge, self.strict = accept_judge, strict
 
     def all(self) -> None:
-        """M0 is only measured; each later model is trained, measured, and (but for the last) makes AIFT."""
+        """M0 is only measured; each later model is trained, measured, and (but for the last) makes AIFT.
+
+        After each step, the weights that no later one loads may go (`train.keep_models`).
+        """
         self.generate(0)
         if self.n and self.run.builds_eft:
             self.build_eft()
@@ -101,6 +105,7 @@ class Iteration(Phases):
                 self.ask_other_models(t)
                 self.make_pairs(t)
                 self.check_judge(t)
+            remove_unneeded(self.run, self.n)
 
     # --- EFT from ranked responses -----------------------------------------------------------------------------------
 

@@ -214,6 +214,11 @@ class TrainSettings(Settings):
     per_device_batch: int = knob(8, "Rows per forward pass in each process. Gradients add up to batch_size.", ge=1)
     save_steps: int = knob(100, "Steps between checkpoints. After a crash, training repeats at most this many.", ge=1)
     keep_checkpoints: int = knob(0, "How many of the newest checkpoints to keep once the model is finished.", ge=0)
+    keep_models: Literal["all", "needed"] = knob(
+        "all",
+        'Which models keep their weights: "all", or those that are "needed" by later steps, the last one and the best '
+        "one. All else of each model stays.",
+    )
     report_to: list[str] = knob(
         [], 'Trackers that get the training curves and figures: "tensorboard", "wandb", "trackio".'
     )

@@ -149,5 +149,6 @@ def _model_of(run: Run, iteration: str | None) -> str:
     """The weights of --iteration, by default of the last model that is trained."""
     models = [0, *run.trained]
     t = models[-1] if iteration is None else number_of(iteration, models)
+    model = run.model(t)
     say(f"Judge: M{t} of {run.root}")
-    return run.model(t)
+    return model

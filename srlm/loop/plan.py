@@ -10,6 +10,7 @@ from srlm.config import flat
 from srlm.errors import UserError
 from srlm.generate.parts import PARTS, Lengths, Place
 from srlm.loop.redo import made_from
+from srlm.loop.retention import MOST_NEEDED, check_weights
 from srlm.loop.stages import stages
 from srlm.model.adapter import adapter_of
 from srlm.model.check import read_config
@@ -72,7 +73,7 @@ def _states(run: Run, n: int, redo: str | None) -> Iterator[tuple[Stage, State |
 
 
 def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]]:
-    """Refuse a plan with stale stages; else accept and return the changed settings.
+    """Refuse a plan with stale stages, or with removed weights; else accept and return the changed settings.
 
     A setting may change as long as only owed stages read it. Once a stage that reads it has begun, it may not. Stages
     that `redo` makes again may be stale.
@@ -81,19 +82,22 @@ def check_plan(run: Run, n: int, redo: str | None = None) -> list[dict[str, Any]
         if value != run.record.settings.get(key, value):
             problem = f"{key} is {value}, but it was {run.record.settings[key]} when the seed data was split"
             raise UserError(problem, "change it back, or make a new run with `srlm init`")
-    for planned in make_plan(run, n, redo):
+    plan = make_plan(run, n, redo)
+    for planned in plan:
         if planned.state == "stale":
             raise UserError(
                 f"{planned.stage.name} is out of date: {planned.why}",
                 f"change it back, or redo all that is stale: srlm iterate {n} --run {run.root} --redo stale",
             )
+    check_weights(run, (planned.stage for planned in plan if planned.state != "done"))
     return run.accept_changes()
 
 
-def disk_use(run: Run) -> tuple[int, int] | None:
-    """(bytes that stay after a training, bytes of checkpoints while it runs); None where the model's size is not known.
+def disk_use(run: Run, trainings: int = 1) -> tuple[int, int] | None:
+    """(bytes that so many trainings add, bytes of checkpoints while one runs); None where the size is not known.
 
-    A checkpoint holds what is trained and Adam's two moments in float32. Under LoRA that is the adapter, which is all
+    The first is what lies there at once: with `train.keep_models` "needed" that is at most MOST_NEEDED models. A
+    checkpoint holds what is trained and Adam's two moments in float32. Under LoRA that is the adapter, which is all
     that stays (in a run whose M1 was merged, each model is whole).
     """
     model, train = run.config.model, run.config.train
@@ -106,10 +110,12 @@ def disk_use(run: Run) -> tuple[int, int] | None:
     except UnknownShapeError:
         return None
     in_float32 = 4 * weights // width
-    merged = 1 in run.trained and adapter_of(run.model(1)) is None
+    merged = 1 in run.trained and adapter_of(str(run.at(1).weights)) is None
     saved = adapter if adapter and not merged else in_float32 if train.save_dtype == "float32" else weights
     checkpoint = 3 * (adapter or in_float32)
-    return saved + train.keep_checkpoints * checkpoint, max(2, train.keep_checkpoints) * checkpoint
+    models = min(trainings, MOST_NEEDED) if train.keep_models == "needed" else trainings
+    kept = models * saved + trainings * train.keep_checkpoints * checkpoint
+    return kept, max(2, train.keep_checkpoints) * checkpoint
 
 
 def _seconds(run: Run, stage: Stage) -> float | None:

@@ -3,7 +3,9 @@
 from rich.table import Table
 
 from srlm.console import out, safe, say
+from srlm.errors import UserError
 from srlm.loop.plan import make_plan
+from srlm.loop.retention import check_weights
 from srlm.report.memory import disk_line, memory_lines
 from srlm.run.folder import Run
 
@@ -27,6 +29,10 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
         say("Time: not known yet, since no stage like these has run here.")
     for line in (*memory_lines(run, n, redo), disk_line(run, sum(item.disk > 0 for item in planned))):
         say(line)
+    try:
+        check_weights(run, (item.stage for item in planned if item.state != "done"))
+    except UserError as error:
+        say(f"This would stop at once: {error}")
 
 
 def _number(value: float | None) -> str:

@@ -48,14 +48,15 @@ def show_table(needs: list[Need]) -> None:
 
 
 def disk_line(run: Run, trainings: int) -> str:
-    """What so many trainings write, and what the disk has."""
-    free, size = shutil.disk_usage(run.root).free, disk_use(run)
+    """What so many trainings need for what they write, and what the disk has."""
+    free, size = shutil.disk_usage(run.root).free, disk_use(run, trainings)
     if size is None:
         return f"Disk: {gib(free)} free. The size of {run.config.model.path} is not known here."
-    need = trainings * size[0]
-    peak = need and need + size[1]
+    need, checkpoints = size
+    peak = need and need + checkpoints
     short = " THIS IS NOT ENOUGH." if peak > free else ""
-    return f"Disk: {gib(need)} for new weights, up to {gib(peak)} during training; {gib(free)} free.{short}"
+    at_once = " at once" if run.config.train.keep_models == "needed" else ""
+    return f"Disk: {gib(need)} for new weights{at_once}, up to {gib(peak)} during training; {gib(free)} free.{short}"
 
 
 def _cell(size: int) -> str:

@@ -82,6 +82,7 @@ def _lines(models: list[dict[str, Any]]) -> Iterable[tuple[str, list[str]]]:
     yield "  checks without a figure", [_unmeasured(model) for model in models]
     yield "AIFT: instructions kept / asked", [_kept(model) for model in models]
     yield one("AIFT: preference pairs", whole, "aift", "pairs", "pairs")
+    yield "weights", [_weights(model) for model in models]
     yield "training (s)", [_seconds(model, "train") for model in models]
     yield "generation (s)", [_seconds(model, "eval", "aift") for model in models]
     yield "unfinished", [_unfinished(model) for model in models]
@@ -120,6 +121,10 @@ def _unmeasured(model: dict[str, Any]) -> str:
     """How many checks of the gate had no figure to look at."""
     unseen = _at(model, "metrics", "gate", "unmeasured")  # an earlier version did not say
     return str(len(unseen)) if unseen else NOTHING
+
+
+def _weights(model: dict[str, Any]) -> str:
+    return "removed" if _at(model, "stages", "train", "info", "removed") else NOTHING
 
 
 def _seconds(model: dict[str, Any], *parts: str) -> str:

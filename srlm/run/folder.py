@@ -102,8 +102,31 @@ class Run:
         return self.paths.model(t)
 
     def model(self, t: int) -> str:
-        """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights."""
+        """Folder (or, for M0, perhaps a Hugging Face id) of M_t's weights. Raises UserError where they were removed."""
+        self.must_have(f"M{t}")
         return str(self.at(t).weights) if t else self.config.model.path
+
+    def removed(self, name: str) -> dict[str, Any] | None:
+        """What was noted of the weights of "M2" or "baseline" before they were removed; None where they were not.
+
+        It belongs to the record of their training: a model that is made anew has its weights.
+        """
+        made = self.record.stages.get(f"{name}/train")
+        return made.info.get("removed") if made else None
+
+    def must_have(self, name: str, user: str = "") -> None:
+        """Raise UserError where the weights of a model, which `user` (a stage) would load, were removed."""
+        if not self.removed(name):
+            return
+        first = name  # the way back begins at the first model whose start is still there
+        while self.removed(before := f"M{model_number(first) - 1}"):
+            first = before
+        n = self.begun[-1] if user else model_number(name)  # as the last model it stays
+        raise UserError(
+            f"{user or self.root}: the weights of {name} were removed (train.keep_models)",
+            f"to train {first} again and set aside all that was made from it: "
+            f"srlm iterate {n} --run {self.root} --redo {first}",
+        )
 
     def revision(self, model: str) -> str | None:
         """What is loaded of a hub's model: the commit that it stood for at init, so that it is one model all along.
@@ -240,6 +263,11 @@ class Run:
         record.status = status
         record.seconds = round(record.seconds + seconds, 2)
         record.info |= info
+        self.save()
+
+    def note_removed(self, name: str, weights: str | None) -> None:
+        """Record that the weights of a model are about to be removed, with the digest that tells them from others."""
+        self.record.stages[f"{name}/train"].info["removed"] = {"time": now(), "weights": weights}
         self.save()
 
     def accept_changes(self) -> list[dict[str, Any]]:

@@ -34,13 +34,14 @@ def finished_run(root: Path, n: int = 2) -> Run:
     """A run at M_n: everything done but what M_n would make for the next model."""
     run = bare_run(root)
     for stage in stages(run, n):
-        _write_files(run, stage.name)
+        write_files(run, stage.name)
         run.begin(stage)
         run.end(stage, "done", 10.0 + stage.t, {})
     return run
 
 
-def _write_files(run: Run, name: str) -> None:
+def write_files(run: Run, name: str) -> None:
+    """What the stage leaves behind; of a training, a model folder with nothing in it."""
     t, part = int(name[1]), name.partition("/")[2]
     folder, aift = run.at(t).folder, run.at(t).aift
     if part == "train":

@@ -46,23 +46,29 @@ def eval_tasks(run: Run, tasks: str, limit: int | None, few_shot: int | None, as
 
 
 def _rows(run: Run, t: int, job: HarnessJob, found: dict[str, Any], lock: int) -> list[TaskRow]:
-    """M_t's row of each task; a child makes those that are missing."""
+    """M_t's row of each task; a child makes those that are missing, but for a model whose weights were removed."""
     keys = {name: row_key(run, t, job, found["harness"], content) for name, content in found["tasks"].items()}
     path = run.paths.tasks / f"M{t}.jsonl"
     known = {row.key: row for row in read_rows(path, TaskRow)}
-    if owed := {name: key for name, key in keys.items() if key not in known}:
+    owed = {name: key for name, key in keys.items() if key not in known}
+    if owed and run.removed(f"M{t}"):
+        say(f"M{t}: its weights were removed (train.keep_models), so it cannot do {', '.join(owed)}")
+    elif owed:
         model = local_model(run.config, run.model(t), run.revision(run.model(t)))
         measure = Measure(model=model, keys=owed, rows=path)
         job = job.model_copy(update={"measure": measure})
         _child(run, job, Watch(f"M{t}: tasks", path, len(known) + len(owed)), lock)
         known = {row.key: row for row in read_rows(path, TaskRow)}
-    return [known[key] for key in keys.values()]
+    return [known[key] for key in keys.values() if key in known]
 
 
 def row_key(run: Run, t: int, job: HarnessJob, harness: str, content: str) -> str:
-    """Covers what decides the figures of a task: its content, the weights, how they are loaded, and how it is asked."""
-    source = run.config.model
-    weights = weights_digest(run.model(t)) or [source.path, run.revision(source.path)]
+    """Covers what decides the figures of a task: its content, the weights, how they are loaded, and how it is asked.
+
+    Weights that were removed still count as what they were.
+    """
+    source, gone = run.config.model, run.removed(f"M{t}")
+    weights = gone["weights"] if gone else weights_digest(run.model(t)) or [source.path, run.revision(source.path)]
     loaded = [source.max_length, run.config.engine.args]
     return digest(content, weights, loaded, harness, job.limit, job.few_shot, job.seed)
 

@@ -55,11 +55,17 @@ def _on_demand(run: Run, measured: list[int], against: str | None, prompts: Path
             return answers_from_file(Path(name))
         return ask(run, name, prompts or run.seed("eval_prompts"), lock)
 
-    models = [f"M{t}" for t in measured]
+    gone = [f"M{t}" for t in measured if prompts is not None and run.removed(f"M{t}")]
+    if gone:
+        say(f"Left out, as their weights were removed (train.keep_models): {', '.join(gone)}")
+    models = [model for t in measured if (model := f"M{t}") not in gone]
     if against is None:
         met = [(f"M{t}", f"M{k}") for t in measured for k in sorted({t - 1, 1}) if 0 <= k < t]
+        met = [pair for pair in met if not {*pair} & {*gone}]
     else:
         met = [(model, against) for model in models if model.lower() != against.lower()]
+    if not met:
+        raise UserError("no two models that would meet still have their weights", "name one of them, e.g. --against M0")
     sides = {name: answers(name) for name in dict.fromkeys(name for pair in met for name in pair)}
     found = compare(judge, [(sides[one], sides[other]) for one, other in met], lock)
     result: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from srlm.engine.load import Endpoint, EngineSpec, local_model, weights_digest
-from srlm.errors import StageError
+from srlm.errors import StageError, UserError
 from srlm.judge.rubric import Rubric
 from srlm.judge_file.columns import Columns
 from srlm.judge_file.job import Judged, JudgeJob
@@ -63,8 +63,11 @@ class RunJudge:
 
     @cached_property
     def engine(self) -> EngineSpec:
-        """The endpoint or the model; M1 where none is named."""
+        """The endpoint or the model; M1 where none is named. Raises UserError where its weights were removed."""
         config, versus = self.run.config, self.run.config.versus
+        if not versus.judge and self.run.removed("M1"):
+            problem = f"{self.run.root}: M1 is the judge, but its weights were removed (train.keep_models)"
+            raise UserError(problem, "name another judge in versus.judge")
         named = versus.judge or self.run.model(1)
         if versus.endpoint:
             return Endpoint(url=versus.endpoint, model=named)
@@ -75,12 +78,11 @@ class RunJudge:
     @cached_property
     def record(self) -> dict[str, Any]:
         """Who judges and how, for the record; what is in it decides a verdict, or where another model judges."""
-        engine, own = self.engine, not self.run.config.versus.judge
-        trained = self.run.record.stages.get("M1/train")
+        versus, trained = self.run.config.versus, self.run.record.stages.get("M1/train")
         return {
-            "model": "M1" if own else engine.model,
-            "endpoint": engine.url if isinstance(engine, Endpoint) else None,
-            "weights": (trained.digest if trained else None) if own else weights_digest(engine.model),
+            "model": versus.judge or "M1",
+            "endpoint": versus.endpoint or None,
+            "weights": weights_digest(versus.judge) if versus.judge else trained and trained.digest,
             **self.settings.model_dump(include=set(SCORED_BY)),
             "rubric": self.rubric.path.name,
             "rubric_digest": self.rubric.digest,

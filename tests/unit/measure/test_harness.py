@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from srlm.config import to_toml
+from srlm.engine.load import weights_digest
 from srlm.errors import UserError
 from srlm.measure.harness.__main__ import figures
-from srlm.measure.harness.command import row_key
+from srlm.measure.harness.command import _rows, row_key
 from srlm.measure.harness.job import Figure, HarnessJob, TaskRow
 from srlm.measure.harness.table import change, compared, cut, show, tax
 from srlm.measure.harness.tasks import _in_one_line, is_path, top_level
 from srlm.run.folder import Run
-from srlm.store import write_text
+from srlm.store import write_rows, write_text
 from tests.helpers.run_folder import finished_run
 
 FOUND = {
@@ -156,6 +157,21 @@ def test_a_row_is_that_of_the_weights_and_of_how_they_are_loaded(tmp_path: Path)
     engine = run.config.engine.model_copy(update={"args": {"quantization": "fp8"}})
     write_text(run.root / "config.toml", to_toml(run.config.model_copy(update={"engine": engine})))
     assert len({first, second, key()}) == 3
+
+
+def test_of_a_model_whose_weights_were_removed_only_known_rows_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(tmp_path / "r")
+    weights = run.at(1).weights / "model.safetensors"
+    weights.write_bytes(b"weights")
+    job = HarnessJob(asked=[], limit=None, few_shot=None, seed=1, max_length=64, measure=None)
+    done = row(figure(0.5)).model_copy(update={"key": row_key(run, 1, job, "0", "content")})
+    write_rows(run.paths.tasks / "M1.jsonl", [done])
+    run.note_removed("M1", weights_digest(run.model(1)))
+    weights.unlink()
+    assert _rows(Run(run.root), 1, job, {"harness": "0", "tasks": {"t": "content", "new": "other"}}, 0) == [done]
+    assert "M1: its weights were removed (train.keep_models), so it cannot do new" in capsys.readouterr().err
 
 
 def test_a_task_that_names_what_is_not_there_says_what(capsys: pytest.CaptureFixture[str]) -> None:
