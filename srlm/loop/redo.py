@@ -42,8 +42,7 @@ def set_aside(run: Run, target: str) -> Path:
     gone = made_from(run, target)
     compared = _head_to_heads(run, gone)
     names = {stage.name for stage in gone}
-    aside = run.paths.set_aside / time.strftime("%Y-%m-%dT%H-%M-%S")
-    aside.mkdir(parents=True)
+    aside = _fresh_folder(run.paths.set_aside)
     kept = {key: run.record.stages.pop(key).model_dump() for key in list(run.record.stages) if key in names}
     write_json(aside / "stages.json", kept)
     for path in (*compared, *(path for stage in gone for path in stage.outputs)):
@@ -57,6 +56,15 @@ def set_aside(run: Run, target: str) -> Path:
     # forget last: after a crash in between, the stage is stale (its file is gone), never owed with old rows
     run.save()
     return aside
+
+
+def _fresh_folder(parent: Path) -> Path:
+    """Make a folder named by the time; by a number, too, where that second has one already."""
+    stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
+    fresh = next(folder for name in names if not (folder := parent / name).exists())
+    fresh.mkdir(parents=True)
+    return fresh
 
 
 def _head_to_heads(run: Run, gone: list[Stage]) -> list[Path]:

@@ -15,7 +15,7 @@ from srlm.packaged import DEMO
 from srlm.run.folder import Run, find_run
 from srlm.run.stage import opponents
 from srlm.settings import LoraSettings, PairSettings, TrainSettings, VersusSettings
-from srlm.store import write_json, write_rows
+from srlm.store import read_json, write_json, write_rows
 from tests.helpers.run_folder import bare_run, eval_answers, finished_run
 
 
@@ -166,6 +166,14 @@ def test_a_head_to_head_goes_with_the_answers_that_it_compared(
     for model in ("M2", "M3"):
         assert (run.root / model / "versus.json").exists() != (model in gone)
         assert (aside / model / "versus.json").exists() == (model in gone)
+
+
+def test_two_redos_within_one_second_keep_the_files_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_run(tmp_path / "r", 3)
+    monkeypatch.setattr("srlm.loop.redo.time.strftime", lambda *_: "2026-11-26T10-00-00")
+    folders = [set_aside(run, redo) for redo in ("M3/eval", "M2/eval")]
+    assert [folder.name for folder in folders] == ["2026-11-26T10-00-00", "2026-11-26T10-00-00-2"]
+    assert [sorted(read_json(folder / "stages.json")) for folder in folders] == [["M3/eval"], ["M2/eval"]]
 
 
 def test_a_finished_run_owes_only_what_the_next_model_needs(tmp_path: Path) -> None:
