@@ -5,6 +5,7 @@ Rich markup is off on both consoles: whatever a model writes is printed as it is
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +16,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     import rich.progress
 
+RATE_SECONDS = 60.0  # the rate of a progress is that of its last minute
 PLAIN_WIDTH = 220  # columns where no terminal says how many: tables are then never squeezed
 PLAIN_SECONDS = 30.0  # longest silence of a plain progress
 PLAIN_SHARE = 0.1  # of the total, between two plain progress lines
@@ -68,23 +70,35 @@ class Progress:
         self.label, self.total, self.done = label, total, 0
         self._show, self._clock = show, clock
         self._before: int | None = None  # what was done before this process began
-        self._opened = self._waiting_until = self._moved = clock()
+        self._opened = self._moved = clock()
+        # (time, done) at each move, of the last RATE_SECONDS and one before; at least the last two, for slow steps
+        self._moves = deque([(self._opened, 0)])
 
     def update(self, done: int, total: int) -> None:
         """`done` of `total` are finished by now; the total may turn out to be another than thought."""
         if self._before is None or done < self._before:
             self._before = done
+        now = self._clock()
         if done == self._before:  # nothing yet: loading a model is no part of the rate
-            self._waiting_until = self._clock()
+            self._moves = deque([(now, done)])
         if done != self.done:
-            self._moved = self._clock()
+            self._moved = now
+        if done != self._moves[-1][1]:
+            self._moves.append((now, done))
+        while len(self._moves) > 2 and now - self._moves[1][0] > RATE_SECONDS:
+            self._moves.popleft()
         self.done, self.total = done, total
         self._show(self)
 
     @property
+    def finished(self) -> bool:
+        """Whether all is done, as far as is known."""
+        return self.done >= self.total
+
+    @property
     def seconds(self) -> float:
         """Seconds since the step began, until it was finished."""
-        return (self._moved if self.done >= self.total else self._clock()) - self._opened
+        return (self._moved if self.finished else self._clock()) - self._opened
 
     @property
     def count(self) -> str:
@@ -92,8 +106,14 @@ class Progress:
         return f"{self.done}/{self.total}"
 
     def state(self) -> str:
-        """Count, rate and time left: "30/300, 5.0/s, 0:54 left"; "0/300, starting" while a model loads."""
-        moved, seconds = self.done - (self._before or 0), self._clock() - self._waiting_until
+        """Count, rate of the last minute and time left: "30/300, 5.0/s, 0:54 left"; "0/300, starting" at first.
+
+        While a model loads, it is starting.
+        """
+        if self.finished and self._before is not None:
+            return self.closing()
+        since, before = self._moves[0]
+        moved, seconds = self.done - before, self._clock() - since
         if moved <= 0 or seconds <= 0:
             return f"{self.count}, starting"
         rate = moved / seconds
@@ -104,7 +124,7 @@ class Progress:
         before, seconds = self._before or 0, self.seconds
         already = f" ({before} done earlier)" if before else ""
         rate = f", {_rate((self.done - before) / seconds)}/s" if seconds > 0 and self.done > before else ""
-        ending = "finished" if self.done >= self.total else "stopped"
+        ending = "finished" if self.finished else "stopped"
         return f"{ending}, {self.count}{already} in {seconds:.1f} s{rate}"
 
 
@@ -121,13 +141,16 @@ def progress(label: str, total: int, clock: Callable[[], float] = time.monotonic
 
 @contextmanager
 def _lines(label: str, total: int, clock: Callable[[], float]) -> Iterator[Progress]:
-    last_done, last_time = 0, clock()
+    last_done, last_time, closed = 0, clock(), False
 
     def show(bar: Progress) -> None:
-        nonlocal last_done, last_time
-        if bar.done - last_done < PLAIN_SHARE * bar.total and clock() - last_time < PLAIN_SECONDS:
+        nonlocal last_done, last_time, closed
+        if bar.finished and closed:
             return
-        last_done, last_time = bar.done, clock()
+        soon = bar.done - last_done < PLAIN_SHARE * bar.total and clock() - last_time < PLAIN_SECONDS
+        if soon and not bar.finished:
+            return
+        last_done, last_time, closed = bar.done, clock(), bar.finished
         say(f"{label}: {bar.state()}")
 
     say(f"{label}: started, {total} to do")
@@ -135,7 +158,8 @@ def _lines(label: str, total: int, clock: Callable[[], float]) -> Iterator[Progr
     try:
         yield bar
     finally:
-        say(f"{label}: {bar.closing()}")
+        if not closed:
+            say(f"{label}: {bar.closing()}")
 
 
 _live: "rich.progress.Progress | None" = None  # one live display for all bars that are open at once

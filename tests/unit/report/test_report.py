@@ -224,7 +224,7 @@ class TestProgress:
         assert lines[0] == "Rolling: started, 100 to do"
         assert lines[3] == "Rolling: 30/100, 2.0/s, 0:35 left"
         assert lines[-1] == "Rolling: finished, 100/100 in 50.0 s, 2.0/s"
-        assert len(lines) == 12
+        assert len(lines) == 11
 
     def test_a_slow_step_still_speaks(self, capsys: Capture) -> None:
         time = [0.0]
@@ -243,6 +243,37 @@ class TestProgress:
             time[0] += 10
             bar.update(100, 100)
         assert "finished, 100/100 (50 done earlier) in 10.0 s, 5.0/s" in capsys.readouterr().err
+
+    def test_a_finished_step_is_silent_while_others_go_on(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("Quick", 68, clock=lambda: time[0]) as bar:
+            for _ in range(20):
+                bar.update(min(68, int(time[0])), 68)
+                time[0] += 34
+        assert capsys.readouterr().err.splitlines()[1:] == [
+            "Quick: 34/68, 1.0/s, 0:34 left",
+            "Quick: finished, 68/68 in 68.0 s, 1.0/s",
+        ]
+
+    def test_more_work_than_was_thought_is_shown(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("More", 10, clock=lambda: time[0]) as bar:
+            for done, total in ((0, 10), (10, 10), (10, 20), (20, 20)):
+                bar.update(done, total)
+                time[0] += 31
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split(", ")[:2] for line in lines[1:]] == [
+            ["More: finished", "10/10 in 31.0 s"], ["More: 10/20", "0.16/s"], ["More: finished", "20/20 in 93.0 s"]
+        ]  # fmt: skip
+
+    def test_the_rate_is_that_of_the_last_minute(self, capsys: Capture) -> None:
+        time = [0.0]
+        with progress("Slower", 10_000, clock=lambda: time[0]) as bar:
+            bar.update(0, 10_000)
+            for done in range(1000, 1101):
+                time[0] += 10
+                bar.update(done, 10_000)
+        assert "Slower: 1099/10000, 0.10/s, 24:43:30 left" in capsys.readouterr().err
 
     def test_unfinished_step_says_so(self, capsys: Capture) -> None:
         def interrupted() -> None:
