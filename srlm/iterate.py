@@ -16,7 +16,7 @@ from typing import Any
 
 from srlm.console import say
 from srlm.errors import StageError
-from srlm.generate.instructions import instructions_from_file
+from srlm.generate.instructions import instructions_from_file, what_helps
 from srlm.generate.pairs import consistency, make_pairs
 from srlm.generate.parts import instruction_filter
 from srlm.loop.accept import accepts
@@ -186,7 +186,11 @@ class Iteration(Phases):
         counts, wanted = instruction_counts(rows), self.run.config.instructions.count
         if counts["kept"] < wanted:
             kept, asked, dropped = counts["kept"], counts["asked"], _by_reason(counts["dropped"])
-            say(f"M{t}: only {kept} of {wanted} instructions were kept, out of {asked} requests; dropped: {dropped}")
+            helps = what_helps(self.run.config.instructions, counts["dropped"])
+            say(
+                f"M{t}: only {kept} of {wanted} instructions were kept, out of {asked} requests; dropped: {dropped}. "
+                f"For more: {helps}"
+            )
         return counts
 
     # --- is it better? ---------------------------------------------------------------------------------------------

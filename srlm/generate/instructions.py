@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,10 @@ from srlm.seed.read import read_prompts
 from srlm.seed.similarity import Pool, words
 from srlm.settings import InstructionSettings
 from srlm.store import Appender, seed_of
+
+SIMILAR = "similar"  # why most are dropped when a model has said what it has to say
+EXHAUSTED = 0.95  # a model is asked no more where so many of its last requests gave what was there already
+LEAST_REQUESTS = 100  # of which that is said, at least
 
 
 class InstructionFilter:
@@ -46,7 +50,7 @@ class InstructionFilter:
         if self._held_out.has_similar(text):
             return "held out"
         if self._kept.has_similar(text):
-            return "similar"
+            return SIMILAR
         return None
 
     def remember(self, text: str) -> None:
@@ -79,7 +83,8 @@ class InstructionWriter:
     async def write(self, engine: Engine, rows: list[Instruction], file: Appender) -> AsyncIterator[Instruction]:
         """Yield every kept instruction, those of `rows` first; each new row is on disk before it is yielded.
 
-        Ends when `count` are kept or after `max_attempts` requests per instruction wanted.
+        Ends when `count` are kept, after `max_attempts` requests per instruction wanted, or at the end of a round when
+        nearly all that the last requests gave was there already (EXHAUSTED).
         """
         kept = [row for row in rows if row.dropped is None]
         for row in kept:
@@ -88,7 +93,10 @@ class InstructionWriter:
             yield row
         index = len(rows)
         limit = int(self.settings.count * self.settings.max_attempts)
+        recent = deque((row.dropped for row in rows), maxlen=max(self.settings.round_size, LEAST_REQUESTS))
         while len(kept) < self.settings.count and index < limit:
+            if index % self.settings.round_size == 0 and recent.count(SIMILAR) >= EXHAUSTED * (recent.maxlen or 0):
+                return
             number = index // self.settings.round_size
             earlier = [first_user_turn(k.messages) for k in kept if k.round < number]
             last = min((number + 1) * self.settings.round_size, limit)
@@ -97,6 +105,7 @@ class InstructionWriter:
                     row = self._row(index, number, sample)
                     index += 1
                     file.append(row)
+                    recent.append(row.dropped)
                     if row.dropped is None:
                         self.filter.remember(first_user_turn(row.messages))
                         kept.append(row)
@@ -140,6 +149,23 @@ class InstructionWriter:
             dropped=reason,
             tokens=sample.tokens,
         )
+
+
+def what_helps(settings: InstructionSettings, dropped: Mapping[str, int]) -> str:
+    """Where too few were kept: what to change, by why most of the others were `dropped` (reason -> count)."""
+    if settings.source == "file":
+        return f"add prompts to {settings.path}"
+    reason = max(dropped, key=lambda reason: dropped[reason], default="")
+    return {
+        SIMILAR: (
+            f"raise instructions.temperature ({settings.temperature}) or instructions.rouge_l ({settings.rouge_l}), "
+            "give IFT more kinds of tasks, or lower instructions.count"
+        ),
+        "finish: length": f"raise instructions.max_tokens ({settings.max_tokens})",
+        "too long": f"raise instructions.max_words ({settings.max_words})",
+        "too short": f"lower instructions.min_words ({settings.min_words})",
+        "keyword": "take words out of instructions.keywords",
+    }.get(reason, f"raise instructions.max_attempts ({settings.max_attempts})")
 
 
 def first_user_turn(messages: Messages) -> str:

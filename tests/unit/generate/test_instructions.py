@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from srlm.generate.instructions import (
     clean,
     first_user_turn,
     instructions_from_file,
+    what_helps,
 )
 from srlm.judge.prompts import Templates
 from srlm.packaged import PROMPTS
@@ -114,6 +116,34 @@ def test_a_shortfall_ends_after_the_bounded_attempts(tmp_path: Path) -> None:
     engine = ScriptedEngine(lambda messages, seed: "always the same question")
     assert write(tmp_path / "i.jsonl", engine, settings(max_attempts=3)) == ["always the same question"]
     assert len(engine.asked) == 36
+
+
+def test_a_model_that_only_repeats_itself_is_asked_no_more(tmp_path: Path) -> None:
+    """At the end of a round, after 100 requests at least; a run that was stopped there asks no more, either."""
+    engine = ScriptedEngine(lambda messages, seed: "always the same question")
+    wanted = settings(count=100, round_size=40, max_attempts=10)
+    assert write(tmp_path / "i.jsonl", engine, wanted) == ["always the same question"]
+    assert len(engine.asked) == 120
+    assert write(tmp_path / "i.jsonl", engine, wanted) == ["always the same question"]
+    assert len(engine.asked) == 120
+    other = ScriptedEngine(lambda messages, seed: fresh(messages, seed) if seed % 10 == 0 else "always the same")
+    write(tmp_path / "j.jsonl", other, wanted)  # one in ten is new: it goes on
+    assert len(other.asked) > 800
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"),
+    [
+        ({"similar": 97, "too short": 3}, r"raise instructions.temperature \(0.6\) or instructions.rouge_l \(0.9\)"),
+        ({"finish: length": 9, "similar": 1}, r"raise instructions.max_tokens \(256\)"),
+        ({"keyword": 4}, "instructions.keywords"),
+        ({"held out": 4}, r"raise instructions.max_attempts \(4"),
+        ({}, r"raise instructions.max_attempts \(4"),
+    ],
+)
+def test_what_helps_follows_from_why_most_were_dropped(dropped: dict[str, int], said: str) -> None:
+    assert re.search(said, what_helps(settings(), dropped))
+    assert what_helps(settings(source="file", path="p.jsonl"), dropped) == "add prompts to p.jsonl"
 
 
 @pytest.mark.parametrize(
