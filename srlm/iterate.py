@@ -42,6 +42,7 @@ from srlm.train.steps import SFT, step_of
 from srlm.train.trackers import check_trackers
 
 HARDLY = 0.1  # share of readable judgements below which M0 is no judge to build EFT with; training on IFT may help it
+UNCHANGED = 0.95  # share of answers that are the earlier model's own from which a training is said to have done nothing
 
 
 def iterate(
@@ -160,6 +161,7 @@ class Iteration(Phases):
                 figures = write_figures(self.run, t)
                 if t == 0 and self.run.builds_eft:
                     self.warn_of_no_scores(figures["judge"]["parse_rate"])
+                self.warn_of_no_change(t, figures["answers"].get("unchanged"))
                 measure_again(self.run, [k for k in self.run.measured if k > t])  # they are compared with this one
             if "aift" in parts:
                 info["instructions"] = self.count_instructions(t)
@@ -170,6 +172,16 @@ class Iteration(Phases):
             say(
                 f"M0: only {parsed:.0%} of its judgements have a score that can be read, and the EFT of this run is "
                 f"built from such judgements. To see what it writes: srlm inspect {self.run.root} M0"
+            )
+
+    def warn_of_no_change(self, t: int, share: float | None) -> None:
+        """Say so where the training changed nothing that shows in the answers."""
+        if share is not None and share >= UNCHANGED:
+            step = step_of(t).name
+            said = "answers exactly as" if share == 1 else f"answers word for word as ({share:.0%})"
+            say(
+                f"M{t} {said} M{t - 1}: its training changed nothing that shows. Raise {step}.learning_rate or "
+                f"{step}.epochs, and see what survived of it: srlm inspect {self.run.root} M{t}"
             )
 
     def instructions_from_elsewhere(self, t: int) -> None:

@@ -21,6 +21,7 @@ from srlm.measure.metrics import (
     judging_metrics,
     pair_counts,
     truth_change,
+    unchanged,
 )
 from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, Rollout
 from srlm.run.folder import Run
@@ -100,10 +101,12 @@ def write_figures(run: Run, t: int) -> dict[str, Any]:
         if change:
             figures.setdefault("truth", {}).setdefault("against", {})[f"M{k}"] = change
         if k == t - 1:
-            judging = _at(known, "judge", "change")
+            judging, same = _at(known, "judge", "change"), _at(known, "answers", "unchanged")
             if there:
+                same = unchanged(_rows(paths, AnswerEval), _rows(before, AnswerEval))
                 judging = accuracy_change(_rows(paths, JudgeEval), _rows(before, JudgeEval))
             figures["judge"] |= {"change": judging} if judging else {}
+            figures["answers"] |= {"unchanged": same}
     canaries = canary_metrics(_rows(paths, CanaryEval), _rows(paths, AnswerEval))
     if canaries["scores"]:
         figures["canaries"] = canaries

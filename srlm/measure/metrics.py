@@ -23,7 +23,7 @@ from srlm.settings import PairSettings
 # Version of the figures in metrics.json. Raise it whenever a figure is added, mended or defined otherwise, here or in
 # `judge.agreement`: then `srlm iterate` and `srlm measure` compute the figures of runs made before anew. Removing one
 # or showing it otherwise needs no new version. 0: before versions were counted.
-FIGURES = 2
+FIGURES = 3
 
 
 # --- the answers -----------------------------------------------------------------------------------------------------
@@ -133,6 +133,21 @@ def truth_change(rows: Iterable[AnswerEval], others: Iterable[AnswerEval]) -> di
         return None
     interval = bootstrap_interval([(gain, 1) for gain in gains])
     return {"prompts": len(gains), "asked": len(theirs), "score": mean(gains), "interval": interval}
+
+
+def unchanged(rows: Iterable[AnswerEval], others: Iterable[AnswerEval]) -> float | None:
+    """The share of the answers that are word for word those that another model gave in their place.
+
+    All models are asked with the same seeds, so a model that has not changed says the same. None without a prompt that
+    both have answered.
+    """
+    theirs = {row.rollout.id: [answer.text for answer in row.rollout.candidates] for row in others}
+    same = [
+        float(answer.text == other)
+        for row in rows
+        for answer, other in zip(row.rollout.candidates, theirs.get(row.rollout.id, []), strict=False)
+    ]
+    return mean(same)
 
 
 def _truth_scores(rows: Iterable[AnswerEval]) -> dict[str, float]:

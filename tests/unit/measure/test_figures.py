@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from srlm.errors import UserError
-from srlm.iterate import iterate
+from srlm.iterate import Iteration, iterate
 from srlm.loop.redo import set_aside
 from srlm.loop.stages import stages
 from srlm.measure import figures
@@ -13,8 +13,8 @@ from srlm.measure.figures import measure_run, outdated, read_figures, write_figu
 from srlm.measure.metrics import FIGURES
 from srlm.report import inspect_run
 from srlm.run.folder import Run
-from srlm.store import read_json, write_json
-from tests.helpers.run_folder import bare_run, finished_run
+from srlm.store import read_json, write_json, write_rows
+from tests.helpers.run_folder import bare_run, eval_answers, finished_run
 
 GATE = {"accepted": True, "findings": [], "unmeasured": ["canaries"]}
 
@@ -142,3 +142,23 @@ def test_measuring_needs_a_measured_run_that_nobody_works_on(tmp_path: Path) -> 
     run = made_by_an_earlier_version(tmp_path / "r")
     with run.lock(), pytest.raises(UserError, match="in use by process"):
         measure_run(Run(run.root))
+
+
+def test_a_model_that_answers_as_the_one_before_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run(tmp_path / "r")
+    set_aside(run, "M2/eval")
+
+    def said(other: str) -> str:
+        rows = [row.model_dump() for row in eval_answers(2)]
+        rows[0]["rollout"]["candidates"][0]["text"] += other
+        monkeypatch.setattr(Iteration, "generate_child", lambda *_: write_rows(run.at(2).eval, rows) or {})
+        Iteration(run, 2, 0).generate(2)
+        return capsys.readouterr().err
+
+    assert "M2 answers exactly as M1: its training changed nothing that shows. Raise dpo.learning_rate" in said("")
+    assert read_figures(run, 2)["answers"]["unchanged"] == 1
+    set_aside(run, "M2/eval")
+    assert "as M1" not in said(" and more")
+    assert read_figures(run, 2)["answers"]["unchanged"] == 0.75

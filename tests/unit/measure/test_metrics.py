@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from srlm.judge.agreement import bootstrap_interval, judge_metrics
-from srlm.measure.metrics import answer_metrics, distinct_2, instruction_counts, pair_counts, truth_change
+from srlm.measure.metrics import (
+    answer_metrics,
+    distinct_2,
+    instruction_counts,
+    pair_counts,
+    truth_change,
+    unchanged,
+)
 from srlm.records import AnswerEval, Candidate, Instruction, JudgeEval, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
@@ -185,6 +192,12 @@ class TestAnswers:
         assert found["self_score"] is None
         assert found["tie_rate"] is None
         json.dumps(found, allow_nan=False)
+
+    def test_unchanged_answers(self) -> None:
+        before = [answered("p", answer("a"), answer("b")), answered("q", answer("c"))]
+        now = [answered("p", answer("b"), answer("b")), answered("q", answer("c")), answered("r", answer("a"))]
+        assert unchanged(now, before) == pytest.approx(2 / 3)  # in their place, of prompts that both answered
+        assert unchanged(now, [answered("s", answer("a"))]) is None
 
     def test_distinct_2(self) -> None:
         # the cat, cat sat | The cat: 2 different of 3.
