@@ -5,7 +5,8 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -217,12 +218,29 @@ def _allowed_note(field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """The allowed values in words: "one of a, b" or ">= 0, < 1"."""
+    """The allowed values in words: "one of a, b" or ">= 0, < 1"; of several kinds each in turn."""
     if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(f'"{value}"' for value in get_args(field.annotation))
+        return "one of " + _values(field.annotation)
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    if get_origin(field.annotation) in (Union, UnionType) and len(kinds) > 1:
+        return ", or ".join(_values(kind) if get_origin(kind) is Literal else _kind(kind) for kind in kinds)
+    return _bounds(field.metadata)
+
+
+def _kind(kind: Any) -> str:
+    """One of the kinds of a union, whose bounds are its own: "a whole number, >= 1"."""
+    plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    bounds = [_bounds(mark.metadata) for mark in marks if isinstance(mark, FieldInfo)]
+    return ", ".join(filter(None, [_KINDS.get(plain, "a list"), *bounds]))
+
+
+def _bounds(metadata: list[Any]) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [f"{sign} {getattr(m, name)}" for m in field.metadata for name, sign in signs.items() if hasattr(m, name)]
-    return ", ".join(found)
+    return ", ".join(f"{sign} {getattr(m, name)}" for m in metadata for name, sign in signs.items() if hasattr(m, name))
+
+
+def _values(kind: Any) -> str:
+    return ", ".join(f'"{value}"' for value in get_args(kind))
 
 
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -231,8 +249,9 @@ _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 def _explain(error: ValidationError, source: str) -> tuple[str, str]:
     """(problem, fix) for the first thing that is wrong."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    keys = known_keys()
+    keys, parts = known_keys(), [str(part) for part in first["loc"]]
+    paths = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    key = next((path for path in paths if path in keys), ".".join(parts))  # what follows it names a kind of a union
     if first["type"] == "extra_forbidden":
         return f"{source}: unknown key {key}", f"see `srlm config`{_nearest(key, list(keys))}"
     if first["type"] == "missing":

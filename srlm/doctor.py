@@ -16,6 +16,7 @@ from srlm import __version__
 from srlm.config import apply_overrides, load_recipe, parse_config
 from srlm.console import gib, out, safe, say
 from srlm.errors import DONE, FINDING
+from srlm.loop.gpus import say_gpus
 from srlm.loop.needs import model_needs
 from srlm.model.check import read_config
 from srlm.model.shape import UnknownShapeError
@@ -63,6 +64,7 @@ def doctor(model: str | None = None, recipe: str = "paper", overrides: list[str]
     if config:
         with suppress(UnknownShapeError):  # the table says so
             read_config(config.model.path, config.model.revision, ask_hub=True)
+        say_gpus(config, config.model.revision)
     needs = model_needs(config, this_machine()) if config else []
     show_table(needs)
     return FINDING if missing or any(need.short or need.unknown for need in needs) else DONE

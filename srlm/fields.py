@@ -1,6 +1,6 @@
 """What a setting is made of: the base of all sections and the kinds of fields. The fields themselves: `settings`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -39,6 +39,7 @@ class Settings(BaseModel):
 # Where a server listens; the key is in the environment, so that no name or password belongs here.
 Address = Annotated[str, Field(pattern=r"^$|^https?://[^/@]+(/|$)")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, strict=True)] | Literal["auto"]  # "auto": what the machine has decides
 
 
 def knob(default: Any, description: str, **constraints: Any) -> Any:

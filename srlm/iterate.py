@@ -22,6 +22,7 @@ from srlm.generate.parts import instruction_filter
 from srlm.loop.accept import accepts
 from srlm.loop.best import best_of
 from srlm.loop.gate import check_judge, unmeasured, what_to_do
+from srlm.loop.gpus import say_gpus
 from srlm.loop.needs import refuse_what_cannot_fit
 from srlm.loop.other_models import past_answers, rank_agreements
 from srlm.loop.phases import Phases
@@ -64,6 +65,7 @@ def iterate(
                 f"{change['key']} was {change['was']}, is now {change['is']}; accepted, as only unfinished work uses it"
             )
         refuse_what_cannot_fit(run, n, redo, force)
+        say_gpus(run.config, run.revision(run.config.model.path))
         if redo is not None:
             for t in run.measured:
                 keep_verdict(run, t)  # so that what the gate said goes with the pairs that it was said of

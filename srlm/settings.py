@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from srlm.fields import Address, Settings, Share, knob, later
+from srlm.fields import Address, Count, Settings, Share, knob, later
 
 FORMAT = 1  # of the run folder; a higher number than this is refused
 
@@ -60,7 +60,9 @@ class BaselineSettings(Settings):
 class EngineSettings(Settings):
     """How text is generated."""
 
-    replicas: int = knob(1, "Engines that run in parallel. They share the GPUs, or the CPU cores, evenly.", ge=1)
+    replicas: Count = knob(
+        "auto", 'Engines that run in parallel, at most as many as the GPUs hold. "auto": so many; on a CPU, one.'
+    )
     args: dict[str, Any] = Field(
         {}, description="vLLM engine arguments, passed on unchanged, e.g. tensor_parallel_size = 4."
     )
@@ -110,8 +112,10 @@ class RolloutSettings(Sampled):
     """Candidate answers to the new instructions."""
 
     candidates: int = Field(4, ge=2, description="Candidates per instruction (N).")
-    max_in_flight: int = knob(
-        64, "Instructions or evaluation rows in progress at once. After a crash, these are done again.", ge=1
+    max_in_flight: Count = knob(
+        "auto",
+        "Instructions or evaluation rows in progress at once. After a crash, these are done again. "
+        '"auto": as many as all engines together have sequences in a batch.',
     )
 
 
@@ -210,7 +214,11 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool | Literal["auto"] = knob(
         "auto", 'Use less memory, but more time. "auto": where training would not fit without, by the memory plan.'
     )
-    num_processes: int = knob(1, "Training processes on this machine. Above 1, torchrun starts them.", ge=1)
+    num_processes: Count = knob(
+        "auto",
+        "Training processes on this machine, at most one for each GPU. Above 1, torchrun starts them. "
+        '"auto": for as many GPUs as can share batch_size evenly; on a CPU, one.',
+    )
     per_device_batch: int = knob(8, "Rows per forward pass in each process. Gradients add up to batch_size.", ge=1)
     save_steps: int = knob(100, "Steps between checkpoints. After a crash, training repeats at most this many.", ge=1)
     keep_checkpoints: int = knob(0, "How many of the newest checkpoints to keep once the model is finished.", ge=0)

@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,18 +19,19 @@ from typing import Any
 from srlm.engine import DIED, Engine, Sample, Sampling
 from srlm.engine.vllm import VllmEngine
 from srlm.errors import StageError, UserError
+from srlm.process.machine import devices
 from srlm.records import Messages
 
 GRACE_SECONDS = 10.0  # for an engine process to end in order
 
 
 @contextmanager
-def replicas(arguments: tuple[Any, ...], count: int) -> Iterator[Engine]:
+def replicas(arguments: tuple[Any, ...], count: int, cards: int) -> Iterator[Engine]:
     """`count` engines, each a VllmEngine with these arguments in a process of its own, for the length of a block.
 
-    Raises UserError as VllmEngine does.
+    Each has `cards` GPUs; 0: they share the CPU. Raises UserError as VllmEngine does.
     """
-    workers = [_Worker(arguments, share) for share in shares_of_devices(count)]
+    workers = [_Worker(arguments, share) for share in shares_of_devices(count, cards)]
     try:
         for worker in workers:  # they load side by side
             worker.wait_until_loaded()
@@ -41,29 +41,12 @@ def replicas(arguments: tuple[Any, ...], count: int) -> Iterator[Engine]:
             worker.close()
 
 
-def shares_of_devices(count: int) -> list[dict[str, str]]:
-    """The environment that gives each replica its share of the GPUs, or of the CPU's cores where there is none.
-
-    Raises UserError where the GPUs cannot be shared out evenly.
-    """
-    gpus = gpu_count()
-    if not gpus:
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // count))
-        return [{"OMP_NUM_THREADS": threads}] * count
-    if gpus % count:
-        raise UserError(f"engine.replicas = {count} cannot share {gpus} GPUs evenly", f"choose a divisor of {gpus}")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
-    devices, size = visible.split(","), gpus // count
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(devices[i * size : (i + 1) * size])} for i in range(count)]
-
-
-def gpu_count() -> int:
-    """GPUs that torch sees. Its CPU build, which sees none, is told by its version: importing it takes 2 seconds."""
-    if version("torch").endswith("+cpu"):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
+def shares_of_devices(count: int, cards: int) -> list[dict[str, str]]:
+    """The environment that gives each of `count` replicas its own `cards` GPUs; with 0 its share of the CPU's cores."""
+    if cards:
+        return [devices(number * cards, cards) for number in range(count)]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // count))
+    return [{"OMP_NUM_THREADS": threads}] * count
 
 
 class Replicas:

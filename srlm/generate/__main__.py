@@ -16,12 +16,14 @@ from srlm.run.folder import Run
 async def generate(job: GenerateJob) -> dict[str, Any]:
     """Load the model and make the rows that are missing; returns seconds by part."""
     place = Place(Run(job.run), job.t, job.folder)
+    asked = place.run.config.rollout.max_in_flight
+    in_flight = job.engine.in_flight if asked == "auto" else asked
     started = time.monotonic()
     async with AsyncExitStack() as loaded:
         writer = await loaded.enter_async_context(load_engine(job.engine))
         judge = await loaded.enter_async_context(load_engine(job.judge)) if job.judge else writer
         load = time.monotonic() - started
-        seconds = await make_parts(place, job.parts, Engines(writer, judge))
+        seconds = await make_parts(place, job.parts, Engines(writer, judge, in_flight))
     return {"load": round(load, 2)} | {part: round(value, 2) for part, value in seconds.items()}
 
 

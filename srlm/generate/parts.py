@@ -37,11 +37,11 @@ class Place:
 
 
 class Engines:
-    """Who writes and who judges; both work on rows from the same slots (`rollout.max_in_flight`)."""
+    """Who writes and who judges; both work on the same rows, `in_flight` at once."""
 
-    def __init__(self, writer: Engine, judge: Engine | None = None) -> None:
-        self.writer, self.judge = writer, judge or writer
-        self.slots = asyncio.Semaphore()
+    def __init__(self, writer: Engine, judge: Engine | None, in_flight: int) -> None:
+        self.writer, self.judge, self.in_flight = writer, judge or writer, in_flight
+        self.slots = asyncio.Semaphore(in_flight)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ def engines_of(
 
 async def make_parts(place: Place, parts: Iterable[str], engines: Engines) -> dict[str, float]:
     """Make the missing rows of each part in turn, all on the same engines; returns seconds by part."""
-    engines.slots = asyncio.Semaphore(place.run.config.rollout.max_in_flight)
     seconds: dict[str, float] = {}
     for part in parts:
         started = time.monotonic()
@@ -150,7 +149,7 @@ async def _evaluate(
 
 async def write_instructions(place: Place, engines: Engines) -> None:
     """Only the instructions of iteration t: for a fixed model that writes them for M_t."""
-    async for _ in _instructions(place, engines.writer):
+    async for _ in _instructions(place, engines):
         pass
 
 
@@ -163,7 +162,7 @@ async def make_aift(place: Place, engines: Engines) -> None:
 
     async def owed() -> AsyncIterator[Instruction]:
         written = run.config.instructions.source == "self"
-        rows = _instructions(place, engines.writer) if written else _each(_kept(run, t))
+        rows = _instructions(place, engines) if written else _each(_kept(run, t))
         async for row in rows:
             if row.id not in done:
                 yield row
@@ -175,7 +174,7 @@ async def make_aift(place: Place, engines: Engines) -> None:
         await work_on(owed(), work, engines.slots, file)
 
 
-async def _instructions(place: Place, engine: Engine) -> AsyncIterator[Instruction]:
+async def _instructions(place: Place, engines: Engines) -> AsyncIterator[Instruction]:
     run, t, path = place.run, place.t, PARTS["instructions"].rows(place)
     rows = list(read_rows(path, Instruction))
     ift = [first_user_turn(row.messages) for row in read_rows(run.seed("ift"), IFTRow)]
@@ -186,10 +185,10 @@ async def _instructions(place: Place, engine: Engine) -> AsyncIterator[Instructi
         templates=run.templates,
         ift=ift,
         filter=instruction_filter(run, t),
-        window=run.config.rollout.max_in_flight,
+        window=engines.in_flight,
     )
     with Appender(path) as file:
-        async for row in writer.write(engine, rows, file):
+        async for row in writer.write(engines.writer, rows, file):
             yield row
 
 

@@ -139,10 +139,8 @@ def _engine(options: Options, config: Config, run: Run | None) -> EngineSpec:
     if run is not None:
         model = _model_of(run, options.iteration)
         return local_model(config, model, run.revision(model))
-    spec = local_model(config, str(options.model), config.model.revision)
-    if "max_length" not in config.model.model_fields_set:
-        return spec.model_copy(update={"max_length": None})
-    return spec
+    whole = "max_length" not in config.model.model_fields_set
+    return local_model(config, str(options.model), config.model.revision, whole_context=whole)
 
 
 def _model_of(run: Run, iteration: str | None) -> str:

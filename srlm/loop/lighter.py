@@ -46,14 +46,13 @@ def lighter_trainings(config: Config, tokens: int) -> list[list[Change]]:
     return [checkpointing, fewer, lora, shorter, together]
 
 
-def lighter_engines(config: Config, gpus: int, heads: int) -> list[list[Change]]:
-    """Changes for engines: weights spread over GPUs (which share the heads), fewer replicas, a shorter context."""
-    spread: list[Change] = [
-        {"engine.args.tensor_parallel_size": count, "engine.replicas": gpus // count}
-        for count in (2, 4, 8)
-        if count <= gpus and gpus % count == 0 and heads % count == 0
-    ]
-    fewer: list[Change] = [] if gpus else [{"engine.replicas": count} for count in _halves(config.engine.replicas, 1)]
+def lighter_engines(config: Config, groups: list[int], replicas: int) -> list[list[Change]]:
+    """Changes for engines: a larger group of GPUs for each, fewer `replicas` that share the memory, a shorter context.
+
+    `groups`: see `engine_memory.tensor_groups`.
+    """
+    spread: list[Change] = [{"engine.args.tensor_parallel_size": count} for count in groups[1:]]
+    fewer: list[Change] = [{"engine.replicas": count} for count in _halves(replicas, 1)]
     shorter: list[Change] = [{"model.max_length": length} for length in _halves(config.model.max_length, SHORTEST)]
     together = [change | less for change in (*spread[-1:], *fewer[-1:]) for less in shorter]
     return [spread, fewer, shorter, together]

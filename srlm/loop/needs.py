@@ -10,26 +10,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from srlm.console import gib, say
-from srlm.engine.load import LocalModel, local_model
+from srlm.engine.load import LocalModel, engine_use, replicas_of
 from srlm.errors import UserError
 from srlm.generate.parts import engines_of
 from srlm.loop.lighter import fitting, lighter_engines, lighter_trainings
 from srlm.loop.redo import made_from
 from srlm.loop.stages import stages
 from srlm.model.check import read_config
-from srlm.model.engine_memory import EngineUse, engine_memory, kv_cache
-from srlm.model.memory import TRAIN_IMPORTS, Training, training_memory
+from srlm.model.engine_memory import engine_memory, kv_cache, tensor_groups
+from srlm.model.memory import ROOM, TRAIN_IMPORTS, Training, training_memory
 from srlm.model.shape import Shape, UnknownShapeError, shape_of
 from srlm.process.machine import Machine, this_machine
 from srlm.run.folder import Run, now
 from srlm.run.stage import Stage
 from srlm.settings import Config
 from srlm.store import read_json
-from srlm.train.job import batch_plan
+from srlm.train.job import batch_plan, processes_of
 from srlm.train.steps import STEPS, TrainingStep, step_of
 
 ENGINE = "engine"  # the kind of all stages that load one
-ROOM = 0.85  # "auto" wants so much of the memory to be enough: the plan is right to 15%
 TEMPLATE_TOKENS = 64  # at most what a chat template adds to a prompt and a reply
 
 
@@ -72,7 +71,7 @@ class Need:
         """What would fit instead, in one clause."""
         if self.fits:
             return f"it would fit with {', or with '.join(self.fits)}"
-        more = "more GPUs (engine.args.tensor_parallel_size)" if self.kind == ENGINE else "one with more memory"
+        more = "more GPUs" if self.kind == ENGINE else "one with more memory"
         return f"no setting makes it fit on this machine: use a smaller model, or {more}"
 
     def __str__(self) -> str:
@@ -110,13 +109,14 @@ class TrainingPlan:
 
     def _parts(self, config: Config, checkpointing: bool) -> dict[str, int]:
         own, train = getattr(config, self.step.name), config.train
-        rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, train.num_processes)
+        processes = processes_of(train.num_processes, own.batch_size, len(self.machine.gpus))
+        rows, accumulation = batch_plan(own.batch_size, train.per_device_batch, processes)
         job = Training(
             rows=rows,
             tokens=min(self.tokens, config.model.max_length),
             pairs=self.step.on_pairs,
             accumulation=accumulation,
-            processes=train.num_processes,
+            processes=processes,
             lora_rank=train.lora.rank,
             lora_dropout=train.lora.dropout,
             checkpointing=checkpointing,
@@ -126,7 +126,7 @@ class TrainingPlan:
         if self.machine.gpus:
             return parts
         parts |= {"imports": TRAIN_IMPORTS}
-        return {part: size * train.num_processes for part, size in parts.items()}
+        return {part: size * processes for part, size in parts.items()}
 
 
 def run_needs(run: Run, n: int, redo: str | None = None, machine: Machine | None = None) -> list[Need]:
@@ -200,19 +200,21 @@ def engine_need(stage: str, config: Config, model: str, revision: str | None, ma
     """What the engine with this model needs: on each of its GPUs, or all replicas together on a CPU."""
 
     def figure(settings: Config) -> tuple[dict[str, int], int]:
-        use = _engine_use(settings, model, machine)
+        use = engine_use(settings, model, revision, machine)
         parts = engine_memory(shape, use)
         if machine.gpus:
             return parts, int(use.share * machine.card)
-        return {part: size * settings.engine.replicas for part, size in parts.items()}, machine.memory
+        replicas = replicas_of(settings, use, machine)
+        return {part: size * replicas for part, size in parts.items()}, machine.memory
 
     try:
         shape = _shape(model, revision)
     except UnknownShapeError as error:
         return Need(stage, ENGINE, unknown=str(error))
     parts, have = figure(config)
-    use = _engine_use(config, model, machine)
-    fits = fitting(config, figure, lighter_engines(config, len(machine.gpus), shape.heads))
+    use = engine_use(config, model, revision, machine)
+    groups, replicas = tensor_groups(shape, use, len(machine.gpus)), replicas_of(config, use, machine)
+    fits = fitting(config, figure, lighter_engines(config, groups, 1 if machine.gpus else replicas))
     if not machine.gpus:
         return Need(stage, ENGINE, parts, have, f"{gib(have)} are free", fits)
     one = kv_cache(shape, use.max_length, use.width) // use.spread
@@ -260,9 +262,3 @@ def _longest_seed_row(run: Run) -> int | None:
     path = run.paths.split
     found = read_json(path).get("longest") if path.is_file() else None
     return found if isinstance(found, int) else None
-
-
-def _engine_use(config: Config, model: str, machine: Machine) -> EngineUse:
-    spec = local_model(config, model, None)
-    rank = config.train.lora.rank if model == config.model.path else 0
-    return EngineUse(spec.max_length or config.model.max_length, machine.card, spec.arguments, rank)

@@ -16,10 +16,11 @@ from srlm.loop.needs import gradient_checkpointing
 from srlm.loop.stages import stages
 from srlm.model.adapter import adapter_of
 from srlm.process.launch import Watch, run_child
+from srlm.process.machine import devices, this_machine
 from srlm.run.folder import Run, Status
 from srlm.run.paths import BASELINE
 from srlm.run.stage import Stage, model_number
-from srlm.train.job import TrainJob
+from srlm.train.job import TrainJob, processes_of
 from srlm.train.steps import TrainingStep
 
 
@@ -49,12 +50,14 @@ class Phases:
             merge=start > 0 and adapter_of(run.model(start)) is None,
             **step.values(run, name),
         )
-        processes = run.config.train.num_processes
+        gpus = len(this_machine().gpus)
+        processes = processes_of(job.train.num_processes, job.optimizer.batch_size, gpus)
+        seen = devices(0, processes) if gpus else {}  # with more GPUs than processes TRL refuses to train
         with self.recorded(self.stages[f"{name}/train"]) as info:
             batches = math.ceil(sum(1 for _ in job.rows.open()) / job.optimizer.batch_size)
             label, steps = f"{name}: {step.label} of M{start}", math.ceil(batches * job.optimizer.epochs)
             watch = Watch(label, job.log, steps, steps=True)
-            info |= run_child("srlm.train", job, run.log(f"{name}-train"), [watch], self.lock, processes)
+            info |= run_child("srlm.train", job, run.log(f"{name}-train"), [watch], self.lock, processes, seen)
         if info["overlong"]:
             say(f"{name}: {info['overlong']} rows are longer than model.max_length and were left out of training")
         for problem in info.get("trackers", []):

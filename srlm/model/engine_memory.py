@@ -4,15 +4,16 @@ On a GPU vLLM takes a share of each card's memory at once, and whatever is left 
 what must fit into that share: with less, it refuses to start.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from srlm.model.memory import FLOAT32, GPU_OVERHEAD
+from srlm.model.memory import FLOAT32, GPU_OVERHEAD, ROOM
 from srlm.model.shape import Shape, lora_parameters, parameters_of, width_of
 
 GPU_SHARE = 0.92  # of a card, vLLM 0.32's default for gpu_memory_utilization
 # Measured on a CPU: the child with vLLM's imports and the embedded model loaded, before it has written anything.
 LOADED_ON_CPU = 1800 * 2**20
 LARGE_CARD = 70 * 2**30  # from this size on vLLM's batches are larger
+VOCABULARY_STEP = 64  # vLLM fills up the vocabulary to a multiple of this
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class EngineUse:
     @property
     def spread(self) -> int:
         """Cards that share the weights."""
-        return max(1, self._number("tensor_parallel_size", 1) * self._number("pipeline_parallel_size", 1))
+        return max(1, self._number("tensor_parallel_size", 1) * self.pipeline)
+
+    @property
+    def pipeline(self) -> int:
+        """Cards that take the layers in turn."""
+        return max(1, self._number("pipeline_parallel_size", 1))
 
     @property
     def share(self) -> float:
@@ -70,6 +76,36 @@ def engine_memory(shape: Shape, use: EngineUse) -> dict[str, int]:
         "batch": tokens * 2 * (shape.hidden + wide) * use.width + 2 * sequences * shape.vocabulary * FLOAT32,
         **({"the device's own": GPU_OVERHEAD} if use.card else {"imports": LOADED_ON_CPU}),
     }
+
+
+def tensor_groups(shape: Shape, use: EngineUse, cards: int) -> list[int]:
+    """The values of tensor_parallel_size with which vLLM can spread the model over at most so many `cards`; 1 is one.
+
+    What stands as many times as there are heads or is as wide as an MLP is cut evenly; heads of keys and values may
+    also be copied, if all of them as often (vLLM 0.32, model_executor/models and its `divide`).
+    """
+    vocabulary = -(-shape.vocabulary // VOCABULARY_STEP) * VOCABULARY_STEP
+    cut, keys = (shape.heads, shape.mlp, shape.expert_mlp, vocabulary), shape.key // shape.head
+    return [
+        count
+        for count in range(1, max(1, cards // use.pipeline) + 1)
+        if not any(width % count for width in cut) and (keys % count == 0 or count % keys == 0)
+    ]
+
+
+def spread_out(shape: Shape, use: EngineUse, cards: int) -> EngineUse:
+    """The use with the smallest tensor-parallel group that holds the model with some room, at most of so many `cards`.
+
+    The largest group where none does; what the user has set stands.
+    """
+    if "tensor_parallel_size" in use.arguments:
+        return use
+    ways = [use] + [
+        replace(use, arguments=use.arguments | {"tensor_parallel_size": count})
+        for count in tensor_groups(shape, use, cards)[1:]
+    ]
+    fitting = (way for way in ways if sum(engine_memory(shape, way).values()) <= ROOM * way.share * way.card)
+    return next(fitting, ways[-1])
 
 
 def kv_cache(shape: Shape, tokens: int, width: int) -> int:

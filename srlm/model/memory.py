@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from srlm.model.shape import Shape, lora_parameters, parameters_of
 
 FLOAT32, BFLOAT16 = 4, 2  # bytes
+ROOM = 0.85  # what "auto" chooses needs at most so much of the memory: the plan is right to 15%
 ADAM = 2 * FLOAT32  # AdamW keeps two moments of each trained parameter, in float32 as the parameter itself
 # TRL 1.16 computes log-probabilities in tiles of at most so many tokens by so many entries of the vocabulary.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768

@@ -74,16 +74,24 @@ def hear_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def run_child(module: str, job: Job, log: Path, watches: list[Watch], lock: int, processes: int = 1) -> dict[str, Any]:
+def run_child(
+    module: str,
+    job: Job,
+    log: Path,
+    watches: list[Watch],
+    lock: int,
+    processes: int = 1,
+    environment: dict[str, str] | None = None,
+) -> dict[str, Any]:
     """Have a child (`python -m module JOB.json`) do the job; returns what it reports, and how it was launched.
 
-    The job file and the result lie beside the `log`. With more `processes` than one it runs under torchrun. Raises
-    as `run_command` does.
+    The job file and the result lie beside the `log`. With more `processes` than one it runs under torchrun. The
+    `environment` is added to this process's own. Raises as `run_command` does.
     """
     path = log.with_suffix(".job.json")
     write_text(path, job.model_dump_json(indent=2))
     command = launch_command(module, path, processes)
-    return run_command(command, result_of(path), log, watches, lock, job.lighter) | {"launch": command}
+    return run_command(command, result_of(path), log, watches, lock, job.lighter, environment) | {"launch": command}
 
 
 def launch_command(module: str, job_file: Path, processes: int = 1) -> list[str]:
@@ -100,7 +108,13 @@ def launch_command(module: str, job_file: Path, processes: int = 1) -> list[str]
 
 
 def run_command(
-    command: list[str], result: Path, log: Path, watches: list[Watch], lock: int, lighter: str = ""
+    command: list[str],
+    result: Path,
+    log: Path,
+    watches: list[Watch],
+    lock: int,
+    lighter: str = "",
+    environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run a command to its end; returns the info in its result file.
 
@@ -124,7 +138,7 @@ def run_command(
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl+C reaches this process alone, which then ends the child in order
-            env=MEMORY | os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": scratch},
+            env=MEMORY | os.environ | (environment or {}) | {"PYTHONUNBUFFERED": "1", "TMPDIR": scratch},
         )
         try:
             _show(child, watches)

@@ -4,6 +4,7 @@ Torch is asked in a child process: a broken installation is then one line, and t
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ def this_machine() -> Machine:
         without = True
     probe = {} if without else probe_torch()
     return Machine(free_memory(), tuple(gpu["memory"] for gpu in probe.get("gpus", [])))
+
+
+def devices(first: int, count: int) -> dict[str, str]:
+    """The environment in which a process sees only `count` of this process's GPUs, from number `first` on."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # numbers, or names such as GPU-..., whatever the user has given
+    names = visible.split(",") if visible else [str(number) for number in range(first + count)]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[first : first + count])}
 
 
 @cache

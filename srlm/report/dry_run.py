@@ -4,6 +4,7 @@ from rich.table import Table
 
 from srlm.console import out, safe, say
 from srlm.errors import UserError
+from srlm.loop.gpus import say_gpus
 from srlm.loop.plan import make_plan
 from srlm.loop.retention import check_weights
 from srlm.report.memory import disk_line, memory_lines
@@ -27,6 +28,7 @@ def show_plan(run: Run, n: int, redo: str | None) -> None:
         say(f"Time: about {sum(known):.0f} s{rest}.")
     else:
         say("Time: not known yet, since no stage like these has run here.")
+    say_gpus(run.config, run.revision(run.config.model.path))
     for line in (*memory_lines(run, n, redo), disk_line(run, sum(item.disk > 0 for item in planned))):
         say(line)
     try:

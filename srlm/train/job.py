@@ -7,6 +7,7 @@ from pydantic import SerializeAsAny, ValidationError, ValidationInfo, field_vali
 
 from srlm.config import flat
 from srlm.errors import UserError
+from srlm.fields import Count
 from srlm.model.adapter import base_of
 from srlm.process.job import Job
 from srlm.settings import Config, OptimizerSettings, TrainSettings
@@ -79,6 +80,16 @@ class TrainJob(Job):
         settings = flat(self.train, knobs=False, unchanged=False) | {"gradient_checkpointing": gradient_checkpointing}
         settings |= flat(self.optimizer, "optimizer.", unchanged=False)
         return digest(self.algorithm, file_digest(self.rows), self.seed, self.max_length, settings, self.consistency)
+
+
+def processes_of(asked: Count, batch_size: int, gpus: int) -> int:
+    """Training processes: one for each of the GPUs, or the largest number below that shares the batch out evenly.
+
+    Two processes cannot share one GPU. On a CPU it is one, unless the user says otherwise.
+    """
+    if asked != "auto" and (asked <= gpus or not gpus):
+        return asked
+    return next(count for count in range(gpus or 1, 0, -1) if batch_size % count == 0)
 
 
 def batch_plan(batch_size: int, per_device: int, processes: int) -> tuple[int, int]:

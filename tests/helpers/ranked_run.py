@@ -35,7 +35,7 @@ def changed(run: Run, **settings: str) -> Run:
     """Edit config.toml as a user would, and open the run again: `train="false"` for `train = true`."""
     path = run.root / "config.toml"
     text = path.read_text()
-    defaults = {"train": "true", "max_share": "0.5", "min_rows": "16", "max_in_flight": "64"}
+    defaults = {"train": "true", "max_share": "0.5", "min_rows": "16", "max_in_flight": '"auto"'}
     for key, value in settings.items():
         assert f"\n{key} = {defaults[key]}\n" in text
         text = text.replace(f"\n{key} = {defaults[key]}\n", f"\n{key} = {value}\n")

@@ -9,6 +9,7 @@ from srlm.doctor import Check, examine, probe_torch
 from srlm.errors import UserError
 from srlm.packaged import DEMO
 from srlm.process.machine import Machine
+from tests.helpers.machines import pretend, with_gpus
 
 
 def found(checks: list[Check], name: str) -> Check:
@@ -67,20 +68,21 @@ def test_a_torch_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: py
 
 
 def test_what_a_run_of_a_model_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    one = Machine(memory=2**36, gpus=(80 * 2**30,))
-    monkeypatch.setattr(doctor, "this_machine", lambda: one)
+    one = with_gpus(1)
+    pretend(monkeypatch, one)
     assert doctor.doctor(str(DEMO / "base"), "small") == 0
     shown = capsys.readouterr()
     for part in ("SFT", "DPO", "engine", "weights", "gradients", "optimizer", "LM head", "KV cache of one sequence"):
         assert part in shown.out
     assert "73.6 GiB" in shown.out  # vLLM's share of the card
     assert "Memory: all of this fits." in shown.err
+    assert "1 GPU: 1 engine, 1 training process." in shown.err
 
 
 def test_a_model_that_does_not_fit_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "this_machine", lambda: Machine(memory=2**29))
+    pretend(monkeypatch, Machine(memory=2**29))
     assert doctor.doctor(str(DEMO / "base"), "small", ["train.per_device_batch=2"]) == 1
     assert "M1/train (SFT) needs about" in capsys.readouterr().err
     with pytest.raises(UserError, match="unknown key train"):

@@ -34,7 +34,7 @@ def _one_thread() -> Any:
 @pytest.mark.usefixtures("_one_thread")
 def test_two_engines_answer_as_one_and_a_dead_one_is_noticed() -> None:
     alone = asyncio.run(answers(VllmEngine(MODEL, None, 256, {}, 1)))
-    with replicas((MODEL, None, 256, {}, 1), 2) as engine:
+    with replicas((MODEL, None, 256, {}, 1), 2, 0) as engine:
         assert isinstance(engine, Replicas)
         assert asyncio.run(answers(engine)) == alone
         assert len(set(alone)) > 1  # else the comparison says nothing
@@ -52,6 +52,6 @@ def test_two_engines_answer_as_one_and_a_dead_one_is_noticed() -> None:
 def test_what_is_wrong_in_an_engine_process_reaches_the_user(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match="unknown key max_num_sequences"),
-        replicas((MODEL, None, 256, {"max_num_sequences": 8}, 1), 2),
+        replicas((MODEL, None, 256, {"max_num_sequences": 8}, 1), 2, 0),
     ):
         pass

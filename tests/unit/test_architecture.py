@@ -12,11 +12,10 @@ PACKAGE = Path(srlm.__file__).parent
 # From the bottom up. What shares a line knows nothing of each other, but for the ground floor's own modules.
 FLOORS = (
     {"errors", "packaged", "records", "fields", "settings", "store", "console", "config", "grader"},
-    {"model"},
+    {"model", "process"},
     {"engine"},
     {"judge"},
     {"seed"},
-    {"process"},
     {"run"},
     {"generate", "train"},
     {"judge_file"},

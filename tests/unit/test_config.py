@@ -30,6 +30,10 @@ def parse(*overrides: str) -> Config:
         ("instructions.source=me", ["instructions.source", '"self", "model", "file"']),
         ("rollout.top_p=1.5", ["rollout.top_p = 1.5", "> 0, <= 1"]),
         ("judge=3", ["judge = 3"]),
+        ("engine.replicas=0", ['engine.replicas = 0 is not allowed: give a whole number, >= 1, or "auto"']),
+        ("train.num_processes=all", ["train.num_processes = 'all' is not allowed: give a whole number, >= 1, or"]),
+        ("rollout.max_in_flight=true", ["rollout.max_in_flight = True is not allowed"]),
+        ("pairs.rho=[2]", ["pairs.rho = [2] is not allowed: give a number, >= 0, <= 1, or a list"]),
     ],
 )
 def test_an_error_names_the_key_and_what_is_allowed(override: str, parts: list[str]) -> None:

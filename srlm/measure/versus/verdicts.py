@@ -71,9 +71,9 @@ class RunJudge:
         named = versus.judge or self.run.model(1)
         if versus.endpoint:
             return Endpoint(url=versus.endpoint, model=named)
-        own = local_model(config, named, self.run.revision(named))
-        # another model gets the context that it has, and none of the arguments that were chosen for M0's shape
-        return own.model_copy(update={"max_length": None, "arguments": {}}) if versus.judge else own
+        if versus.judge:  # gets the context that it has, and none of the arguments that were chosen for M0's shape
+            config = config.model_copy(update={"engine": config.engine.model_copy(update={"args": {}})})
+        return local_model(config, named, self.run.revision(named), whole_context=bool(versus.judge))
 
     @cached_property
     def record(self) -> dict[str, Any]:

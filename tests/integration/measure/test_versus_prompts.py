@@ -70,7 +70,7 @@ def test_answers_go_on_from_the_last_row(tmp_path: Path) -> None:
     with serve(ChatServer(scored)) as server:
         run = run_with_answers(tmp_path / "r", server)
     config = run.root / "config.toml"
-    config.write_text(config.read_text().replace("max_in_flight = 64", "max_in_flight = 1"))
+    config.write_text(config.read_text().replace('max_in_flight = "auto"', "max_in_flight = 1"))
     prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     rows = [PromptRow(id=f"p{n}", messages=[{"role": "user", "content": text}]) for n, text in enumerate(ASKED)]
     write_rows(prompts, rows)

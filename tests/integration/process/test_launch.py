@@ -37,6 +37,14 @@ def test_what_the_child_reports_comes_back(tmp_path: Path) -> None:
     assert run(tmp_path, result({"ok": True, "info": {"rows": 3}})) == {"rows": 3}
 
 
+def test_the_environment_of_a_child_may_have_more_than_ours(tmp_path: Path) -> None:
+    body = "(here / 'result.json').write_text(json.dumps({'ok': True, 'info': {'seen': os.environ['SEEN']}}))"
+    command, result = child(tmp_path, body), tmp_path / "result.json"
+    with (tmp_path / "lock").open("w") as lock:
+        found = run_command(command, result, tmp_path / "log", [], lock.fileno(), environment={"SEEN": "3"})
+    assert found == {"seen": "3"}
+
+
 def test_the_users_error_in_the_child_is_the_parents(tmp_path: Path) -> None:
     body = result({"ok": False, "problem": "x is wrong", "fix": "mend x"}) + "; sys.exit(2)"
     with pytest.raises(UserError, match="x is wrong: mend x"):

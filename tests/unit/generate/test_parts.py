@@ -1,13 +1,20 @@
 """Which engine a part is given, and what the table of parts says of each."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from srlm.config import parse_config
-from srlm.engine.load import Endpoint, LocalModel
+from srlm.engine.load import Endpoint, EngineSpec, LocalModel
+from srlm.engine.scripted import ScriptedEngine
 from srlm.errors import UserError
-from srlm.generate.parts import PARTS, Lengths, Place, engines_of, watches
+from srlm.generate import __main__ as child
+from srlm.generate.job import GenerateJob
+from srlm.generate.parts import PARTS, Engines, Lengths, Place, engines_of, watches
 from srlm.settings import Config
 from tests.helpers.run_folder import finished_run
 
@@ -72,3 +79,26 @@ def test_each_part_knows_its_rows_and_how_many_there_will_be(tmp_path: Path) -> 
     count, k = run.config.instructions.count, run.config.judge.samples
     assert PARTS["aift"].tokens(run, lengths) == count * run.config.rollout.candidates * (10 + k * 5)
     assert PARTS["aift"].tokens(run, lengths) == sum(PARTS[p].tokens(run, lengths) for p in ("past", "judge_past"))
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", 3 * 8), (5, 5)])
+def test_rows_in_progress_follow_the_engines_unless_the_user_says_how_many(
+    asked: str | int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = finished_run(tmp_path / "run"), []
+
+    @asynccontextmanager
+    async def load_engine(spec: EngineSpec) -> AsyncIterator[ScriptedEngine]:
+        yield ScriptedEngine(lambda messages, seed: "")
+
+    async def make_parts(place: Place, parts: list[str], engines: Engines) -> dict[str, float]:
+        seen.append(engines.in_flight)
+        return {}
+
+    monkeypatch.setattr(child, "load_engine", load_engine)
+    monkeypatch.setattr(child, "make_parts", make_parts)
+    text = run.paths.config.read_text()
+    run.paths.config.write_text(text.replace('max_in_flight = "auto"', f"max_in_flight = {json.dumps(asked)}"))
+    engine = LocalModel(model="base", replicas=3, sequences=8)
+    asyncio.run(child.generate(GenerateJob(run=run.root, t=0, parts=["eval"], engine=engine)))
+    assert seen == [expected]

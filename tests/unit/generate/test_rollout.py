@@ -27,7 +27,9 @@ def small_run(root: Path, **replace: str) -> Run:
     """A run with 4 held-out prompts, 6 held-out EFT rows and 10 instructions to make."""
     run = bare_run(root)
     config = root / "config.toml"
-    text = config.read_text().replace("count = 1000", "count = 10").replace("max_in_flight = 64", "max_in_flight = 3")
+    text = (
+        config.read_text().replace("count = 1000", "count = 10").replace('max_in_flight = "auto"', "max_in_flight = 3")
+    )
     config.write_text(text)
     ask = [{"role": "user", "content": "seed question"}]
     answer = [{"role": "assistant", "content": "seed answer"}]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from srlm.model.engine_memory import EngineUse, engine_memory, kv_cache
+from srlm.model.engine_memory import EngineUse, engine_memory, kv_cache, spread_out, tensor_groups
 from srlm.model.memory import Training, activations, training_memory
 from srlm.model.shape import Shape, lora_parameters, parameters_of, shape_of
 
@@ -95,6 +95,27 @@ def test_an_engine_needs_its_weights_and_one_sequence() -> None:
     assert spread["weights"] == TOTAL // 2
     assert engine_memory(SHAPE, EngineUse(4096, CARD, {"dtype": "float32"}))["weights"] == 4 * TOTAL
     assert engine_memory(SHAPE, EngineUse(4096, 0, {}))["weights"] == 4 * TOTAL  # on a CPU
+
+
+def test_the_weights_are_cut_as_vllm_can_cut_them() -> None:
+    """Heads, MLP and vocabulary evenly; heads of keys and values evenly, or each copied as often."""
+    use = EngineUse(4096, CARD, {})
+    assert tensor_groups(SHAPE, use, 8) == [1, 2, 4, 8]
+    assert tensor_groups(SHAPE, use, 3) == [1, 2]
+    three = replace(SHAPE, heads=24, key=6 * SHAPE.head, mlp=12288, vocabulary=64 * 3 * 100)
+    assert tensor_groups(three, use, 8) == [1, 2, 3, 6]  # 4 divides 24 heads, but not 6 of keys
+    assert tensor_groups(replace(three, key=SHAPE.head), use, 8) == [1, 2, 3, 4, 6, 8]
+    assert tensor_groups(replace(SHAPE, mlp=11010), use, 8) == [1, 2]
+    assert tensor_groups(SHAPE, replace(use, arguments={"pipeline_parallel_size": 2}), 8) == [1, 2, 4]
+    assert tensor_groups(SHAPE, replace(use, arguments={"pipeline_parallel_size": 8}), 2) == [1]
+
+
+def test_the_smallest_group_that_holds_the_model_with_room_to_spare() -> None:
+    one = sum(engine_memory(SHAPE, EngineUse(4096, CARD, {})).values())
+    for card, expected in ((2 * one, 1), (int(one / 0.9), 2), (one // 2, 4), (one // 100, 8)):
+        assert spread_out(SHAPE, EngineUse(4096, card, {}), 8).spread == expected
+    asked = EngineUse(4096, one // 100, {"tensor_parallel_size": 2})
+    assert spread_out(SHAPE, asked, 8) is asked
 
 
 def test_an_engine_holds_the_adapter_beside_the_weights() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from srlm.process.machine import Machine, free_memory, this_machine
+from srlm.process.machine import Machine, devices, free_memory, this_machine
 
 GIB = 2**30
 
@@ -46,3 +46,11 @@ def test_the_smallest_gpu_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("srlm.process.machine.version", lambda name: "2.13.0+cpu")  # then torch is not asked
     monkeypatch.setattr("srlm.process.machine.probe_torch", lambda: pytest.fail("asked"))
     assert this_machine().gpus == ()
+
+
+def test_a_process_is_shown_some_of_the_gpus_by_the_names_that_this_one_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as without: the machine decides
+    assert devices(2, 2) == {"CUDA_VISIBLE_DEVICES": "2,3"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,MIG-c")
+    assert devices(0, 1) == {"CUDA_VISIBLE_DEVICES": "GPU-a"}
+    assert devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "GPU-b,MIG-c"}

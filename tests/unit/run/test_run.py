@@ -207,7 +207,7 @@ def test_a_setting_that_a_finished_stage_read_may_not_change(tmp_path: Path) -> 
 
 
 def test_speed_may_change_at_any_time_but_not_what_the_engine_computes(tmp_path: Path) -> None:
-    run = change(finished_run(tmp_path / "r"), "max_in_flight = 64", "max_in_flight = 8")
+    run = change(finished_run(tmp_path / "r"), 'max_in_flight = "auto"', "max_in_flight = 8")
     run = change(run, "[engine.args]", "[engine.args]\ntensor_parallel_size = 2")
     assert [item["key"] for item in check_plan(run, 2)] == ["engine.args.tensor_parallel_size", "rollout.max_in_flight"]
     run = change(run, "tensor_parallel_size = 2", 'tensor_parallel_size = 2\nquantization = "fp8"')
