@@ -1,12 +1,16 @@
 """What a training holds in memory, beside what srlm plans for it (srlm/model/memory.py), on a CPU.
 
     python benchmarks/memory.py peaks [--steps 2]     # planned over measured: three sizes to fit on, a fourth to check
+    python benchmarks/memory.py gpu [--only 135M,8B]  # planned over measured on a GPU, of all that fits
     python benchmarks/memory.py parts [--tokens 1024] # by part: the demo's model, and one of SmolLM2-135M's shape
 
 `peaks` starts the real train child on random Llama models as `srlm iterate` starts it, and takes the largest resident
 set that the kernel saw (ru_maxrss), above the peak of the same child with a model of some thousand parameters: that is
 what its imports take. The figure for what is lost between blocks is fitted on the first three sizes, to compare with
 the one in srlm; the ratios are those of srlm's own.
+
+`gpu` does the same on a GPU, with models of 0.1 to 8 billion parameters. Measured is what torch reserved of the card,
+and what CUDA takes beside that (memory.CUDA_CONTEXT).
 
 `parts` looks at the resident set at the moments of the second step of SFT on 4 rows (and of the first: no optimizer
 yet). There the C library is told to give each block back at once, so that differences are what lives, and no more:
@@ -35,7 +39,7 @@ from srlm.model.shape import Shape, parameters_of, shape_of
 from srlm.packaged import DEMO
 from srlm.process.job import result_of
 from srlm.process.launch import MEMORY, launch_command
-from srlm.process.machine import free_memory
+from srlm.process.machine import free_memory, this_machine
 from srlm.settings import DPOSettings, LoraSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
@@ -48,7 +52,12 @@ SIZES = {  # LLAMA's numbers, entries of the vocabulary, and whether the head is
     "30M": ((512, 1408, 8, 8, 8), 8192, True),
     "80M": ((768, 2048, 10, 12, 4), 32000, False),
     "135M": ((576, 1536, 30, 9, 3), 49152, True),  # SmolLM2-135M; not fitted on
+    # on a GPU also the shapes of Qwen2.5-0.5B, SmolLM2-1.7B and Llama-3.1-8B
+    "0.5B": ((896, 4864, 24, 14, 2), 151936, True),
+    "1.7B": ((2048, 8192, 24, 32, 32), 49152, True),
+    "8B": ((4096, 14336, 32, 32, 8), 128256, False),
 }
+ON_GPU = "135M,0.5B,1.7B,8B"
 TOKENS = {"10M": 512, "30M": 512, "80M": 256, "135M": 256}  # a row; fewer where a step takes long
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {  # name -> on pairs, and more of the plan
     "SFT": (False, {}),
@@ -57,6 +66,10 @@ WAYS: dict[str, tuple[bool, dict[str, Any]]] = {  # name -> on pairs, and more o
     "DPO": (True, {}),
     "DPO, checkpointing": (True, {"checkpointing": True}),
     "DPO, LoRA": (True, {"lora_rank": 16}),
+}
+WAYS_ON_GPU = WAYS | {
+    "SFT, LoRA, checkp.": (False, {"lora_rank": 16, "checkpointing": True}),
+    "DPO, LoRA, checkp.": (True, {"lora_rank": 16, "checkpointing": True}),
 }
 ROWS = 4  # sequences of a forward pass: four rows of SFT, two pairs of DPO
 EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # blocks are given back at once
@@ -70,7 +83,8 @@ CHATML = (
 
 
 def make_model(name: str, folder: str) -> None:
-    """A random Llama with a byte-level tokenizer: a token for each letter."""
+    """A random Llama with a byte-level tokenizer: a token for each letter. On a GPU it is made there, in bfloat16."""
+    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -90,7 +104,10 @@ def make_model(name: str, folder: str) -> None:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    gpu = torch.cuda.is_available()
+    with torch.device("cuda" if gpu else "cpu"):
+        model = LlamaForCausalLM(config)
+    model.to(torch.bfloat16 if gpu else torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -160,23 +177,23 @@ def run(command: list[str], job_file: Path, environment: dict[str, str]) -> tupl
 # --- peaks -----------------------------------------------------------------------------------------------------------
 
 
-def peak(model: Path, plan: Training, steps: int) -> int:
-    """Largest resident set of the train child, in bytes."""
+def trained(model: Path, plan: Training, steps: int) -> tuple[int, dict[str, Any]]:
+    """(largest resident set of the train child in bytes, what it reports)."""
     with tempfile.TemporaryDirectory(prefix="memory-") as name:
         folder = Path(name)
         job_file = folder / "train.job.json"
         job_file.write_text(make_job(folder, model, plan, steps).model_dump_json())
         found, _ = run(launch_command("srlm.train", job_file), job_file, MEMORY | {"TMPDIR": name})
-        info = json.loads(result_of(job_file).read_text())["info"]
+        info: dict[str, Any] = json.loads(result_of(job_file).read_text())["info"]
         assert info["steps"] == steps, info
         assert not info["overlong"], info
-        return found
+        return found, info
 
 
 def peaks(steps: int) -> None:
     """Print planned over measured for each size and each way to train."""
     with tempfile.TemporaryDirectory(prefix="memory-") as name:
-        imports = peak(made("imports", Path(name)), Training(4, 64, gpu=False), steps)
+        imports, _ = trained(made("imports", Path(name)), Training(4, 64, gpu=False), steps)
         print(f"The imports take {gib(imports)}; all else is above that. {steps} steps each.")
         print(f"{'model':<7}{'what':<20}{'planned':>10}{'measured':>10}{'ratio':>8}")
         found: list[tuple[str, Shape, Training, int]] = []
@@ -185,7 +202,7 @@ def peaks(steps: int) -> None:
             shape = shape_of(json.loads((model / "config.json").read_text()))
             for what, (pairs, settings) in WAYS.items():
                 plan = Training(ROWS // 2 if pairs else ROWS, tokens, pairs, accumulation=2, gpu=False, **settings)
-                measured = peak(model, plan, steps) - imports
+                measured = trained(model, plan, steps)[0] - imports
                 found.append((size, shape, plan, measured))
                 total = planned(shape, plan)
                 print(f"{size:<7}{what:<20}{gib(total):>10}{gib(measured):>10}{total / measured:>8.2f}", flush=True)
@@ -197,6 +214,25 @@ def peaks(steps: int) -> None:
         )
     worst = max(abs(1 - planned(*row[1:3]) / row[3]) for row in found if row[0] == last)
     print(f"{last}, not fitted on: at most {worst:.0%} off.")
+
+
+def gpu(only: str, tokens: int, steps: int) -> None:
+    """Print planned over measured for each size and each way to train that fits the GPU."""
+    card = this_machine().card
+    print(f"The GPU has {gib(card)}. {steps} steps each, of two forward passes of {ROWS} x {tokens} tokens.")
+    print(f"{'model':<7}{'what':<20}{'planned':>10}{'measured':>10}{'ratio':>8}")
+    with tempfile.TemporaryDirectory(prefix="memory-") as name:
+        for size in only.split(","):
+            model = made(size, Path(name))
+            shape = shape_of(json.loads((model / "config.json").read_text()))
+            for what, (pairs, settings) in WAYS_ON_GPU.items():
+                plan = Training(ROWS // 2 if pairs else ROWS, tokens, pairs, accumulation=2, **settings)
+                total = planned(shape, plan)
+                if total > card:
+                    print(f"{size:<7}{what:<20}{gib(total):>10}  is more than there is")
+                    continue
+                measured = trained(model, plan, steps)[1]["peak_memory"] + memory.CUDA_CONTEXT
+                print(f"{size:<7}{what:<20}{gib(total):>10}{gib(measured):>10}{total / measured:>8.2f}", flush=True)
 
 
 def planned(shape: Shape, plan: Training) -> int:
@@ -312,13 +348,16 @@ def trace(job_file: Path) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["peaks", "parts", "trace"])
+    parser.add_argument("what", choices=["peaks", "gpu", "parts", "trace"])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--only", default=ON_GPU, help="models, for gpu")
     parser.add_argument("--job", type=Path, help="for trace, which `parts` starts")
     options = parser.parse_args()
     if options.what == "peaks":
         peaks(options.steps)
+    elif options.what == "gpu":
+        gpu(options.only, options.tokens, options.steps)
     elif options.what == "parts":
         parts(options.tokens)
     else:

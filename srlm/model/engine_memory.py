@@ -6,9 +6,11 @@ what must fit into that share: with less, it refuses to start.
 
 from dataclasses import dataclass, replace
 
-from srlm.model.memory import FLOAT32, GPU_OVERHEAD, ROOM
+from srlm.model.memory import FLOAT32, ROOM
 from srlm.model.shape import Shape, lora_parameters, parameters_of, width_of
 
+# The CUDA context, the kernels that are loaded, and blocks that torch's allocator cannot use. Not measured.
+GPU_OVERHEAD = 2**30
 GPU_SHARE = 0.92  # of a card, vLLM 0.32's default for gpu_memory_utilization
 # Measured on a CPU: the child with vLLM's imports and the embedded model loaded, before it has written anything.
 LOADED_ON_CPU = 1800 * 2**20
