@@ -1,8 +1,8 @@
 """What a training has to hold in memory, part by part in bytes, from a model's shape alone. Pure.
 
 The parts are those at the fullest moment of a step. They were read off the code that runs (transformers' layers, TRL's
-LM head, torch's optimizer) and are checked by benchmarks/memory.py against measured peaks, on a CPU and on GPUs. Figures
-that stand for a measurement say so. What an engine holds is in `engine_memory`.
+LM head, torch's optimizer) and are checked by benchmarks/memory.py against measured peaks, on a CPU and on GPUs.
+Figures that stand for a measurement say so. What an engine holds is in `engine_memory`.
 """
 
 from dataclasses import dataclass
