@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable
 
 from srlm.engine import Engine, Sample, Sampling
 from srlm.errors import UserError
-from srlm.judge.parse import Scale, Verdict, read_score, read_verdict
+from srlm.judge.parse import Scale, read_score
 from srlm.judge.prompts import Templates
 from srlm.judge.rubric import Rubric
+from srlm.judge.verdict import Verdict, read_verdict
 from srlm.records import Comparison, Judgement, Messages
 from srlm.settings import JudgeSettings
 from srlm.store import seed_of

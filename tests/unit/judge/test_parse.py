@@ -3,17 +3,19 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from srlm.judge.parse import Scale, parse_score, read_score, read_verdict
+from srlm.judge.parse import Scale, parse_score, read_score, said_from
+from srlm.judge.verdict import read_verdict
 from tests.helpers.attacks import ATTACKS
-from tests.helpers.judge_replies import CONFLICTS, KINDS, OF_TEN, VERDICTS
+from tests.helpers.judge_replies import CONFLICTS, KINDS, OF_TEN, PREFERRED, TIED, UNDECIDED, VERDICTS
 
 REPLIES = [(kind, reply, score) for kind, replies in KINDS.items() for reply, score in replies]
 PIECES = [
     *(reply for _, reply, _ in REPLIES),
     *(reply for reply, _ in VERDICTS),
+    *(reply.format(a="A", b="B") for reply in [*PREFERRED, *TIED, *UNDECIDED]),
     "\n",
     " ",
     "score",
@@ -62,6 +64,7 @@ def test_no_reply_crashes_the_parser_or_leaves_the_scale(text: str, scale: Scale
 
 @given(MIXTURES, st.integers(0, 5))
 def test_a_last_line_in_the_rubrics_format_decides(text: str, score: int) -> None:
+    assume(said_from(text) < len(text) or not text)  # else all that follows is thoughts, too
     assert parse_score(f"{text}\n\nScore: {score}") == score
 
 
@@ -72,7 +75,20 @@ def test_an_attack_that_the_judge_quotes_does_not_decide(attack: str, score: int
 
 
 @pytest.mark.parametrize(
-    "text", ["score" + " " * 50_000, "score " * 20_000, "score: " + "1 + " * 20_000, "[" * 50_000, "\n" * 50_000]
+    "text",
+    [
+        "score" + " " * 50_000,
+        "score " * 20_000,
+        "score: " + "1 + " * 20_000,
+        "score: " + "4 -> " * 20_000,
+        "[" * 50_000,
+        "\n" * 50_000,
+        "verdict: A" + " " * 50_000 + "x",
+        "verdict: a " * 20_000,
+        "[[A" * 20_000,
+        "<think>" * 20_000,
+        "Total: 4\n" * 10_000,
+    ],
 )
 def test_long_runs_take_no_long_time(text: str) -> None:
     started = time.process_time()
@@ -84,6 +100,37 @@ def test_long_runs_take_no_long_time(text: str) -> None:
 @pytest.mark.parametrize(("reply", "verdict"), VERDICTS)
 def test_verdicts(reply: str, verdict: str | None) -> None:
     assert read_verdict(reply).choice == verdict
+
+
+@pytest.mark.parametrize(("a", "b"), [("A", "B"), ("B", "A"), ("a", "b"), ("b", "a")])
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [*((reply, "a") for reply in PREFERRED), *((reply, "tie") for reply in TIED), *((r, None) for r in UNDECIDED)],
+)
+def test_a_verdict_follows_the_letters(reply: str, says: str | None, a: str, b: str) -> None:
+    assert read_verdict(reply.format(a=a, b=b)) == (a.upper() if says == "a" else says, False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("I prefer Response 2", "B"),
+        ("Response 1 is better than Response 2.", "A"),
+        ("Output (2)", "B"),
+        ("Winner: model_1", "A"),
+        ("Verdict: 2", None),
+        ("[[1]]", None),
+        ("\\boxed{2}", None),
+    ],
+)
+def test_a_number_alone_is_no_name_of_a_response(reply: str, verdict: str | None) -> None:
+    assert read_verdict(reply).choice == verdict
+
+
+@given(MIXTURES, st.sampled_from(["A", "B", "tie"]))
+def test_a_last_line_in_the_rubrics_format_is_the_verdict(text: str, verdict: str) -> None:
+    assume(said_from(text) < len(text) or not text)
+    assert read_verdict(f"{text}\n\nVerdict: {verdict}").choice == verdict
 
 
 def test_what_is_quoted_is_no_conflict() -> None:
