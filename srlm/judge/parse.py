@@ -12,12 +12,14 @@ tests/helpers/judge_replies.py:
 3. The last one counts, also when it is no usable number, since what comes before may quote the rubric or weigh
    other scores. But talk of scores ("a score of 5 would need more") behind a line that begins with "Score:" is talk,
    and what stands in quotation marks in the middle of a line (it ends with "Score: 5") is not the judge's.
-4. Usable is a numeral on the rubric's scale, whole or decimal; "/ N" or "out of N" must name the scale's top. Points
-   added up count by their sum ("1 + 1 + 0 = 2"). No score: numbers in words, ranges ("3-4", "3 or 4"), percentages,
-   another scale, anything off the scale.
-5. Different usable scores in one reply are a conflict: flagged, and the rule above decides.
-6. Thoughts are not said: what stands between <think> and </think> at the beginning, or before a </think> whose
-   beginning was in the prompt. Without an end, all of the reply is thoughts, and there is no score.
+4. Usable is a numeral on the rubric's scale, whole or decimal. A scale named beside it ("/ 5", "out of 5", "Score
+   (0-5):") must be the rubric's. Points added up count by their sum ("1 + 1 + 0 = 2"). No score: numbers in words, ranges and
+   lists ("3-4", "3 or 4", "4, 5"), percentages, another scale, anything off the scale, "maximum score: 5".
+5. A number that is corrected in its place counts by the last one, if that ends its line ("4 -> 5", "4, no, 3", "~~4~~
+   3", "4 (corrected to 3)"); if more follows ("4, wait, 2 steps are missing"), there is no score.
+6. Different usable scores in one reply are a conflict: flagged, and the rules above decide.
+7. Thoughts are not said: what stands behind a <think> that begins a line, or in front of a </think>, also one whose
+   beginning was in the prompt. Without an end, all that follows is thoughts, and there is no score.
 
 A reply cut off by its length limit has no score, since its last word was not said: the caller sees to that.
 """

@@ -11,8 +11,8 @@ The policy of `read_verdict`, with examples in tests/helpers/judge_replies.py:
 3. A choice is the letter A or B, alone or behind a noun ("Answer A", "model_b", "Output (a)"), or the number 1 or 2
    behind a noun: a number alone may be a score. "A>B" and "A>>B" are A, "A<B" is B, "A=B" is a tie; so are "C", "tie",
    "draw", "equal", "both" and "neither".
-4. No choice: "A or B", "A, B", "A and B", what is corrected in its place ("A -> B", "A. No, B"), and a letter that goes
-   on as a sentence about something else ("a matter of taste", "A is wrong").
+4. No choice: "A or B", "A, B", "[[A]] or [[B]]", what is corrected in its place ("A -> B", "A. No, B", "~~A~~ B"), and
+   a letter that goes on as a sentence about something else ("a matter of taste", "A is wrong").
 5. The last one counts, also when it is no usable choice. What stands in quotation marks in the middle of a line is not
    the judge's. Different choices in one reply are a conflict: flagged. Thoughts are not said: see `judge/parse.py`.
 """
@@ -27,7 +27,8 @@ _OPEN = rf"""[\s{_MARKS}(\[<{{$]*+"""
 _CLOSE = rf"""[{_MARKS})\]}}$]"""
 _BLANK = r"[^\S\n]"
 _NOUN = r"(?:the\s++)?(?:answer|response|assistant|option|model|output|candidate|completion)"
-_TIE = r"""(?:(?:an?\s++)?(?:tie|tied|draw)\b(?!-) | equal(?:ly\s++good)?\b | (?:option\s++)?C(?!\w) | no\s++preference\b
+_TIE = r"""(?:(?:an?\s++)?(?:tie|tied|draw)\b(?!-) | equal(?:ly\s++good)?\b | (?:option\s++)?C(?!\w)
+             | no\s++preference\b
              | both(?:\s++(?:answers|responses|are|equally|good))*+\b
              | neither(?:\s++(?:(?:answer|response|one|of\s++them)\s++)?is\s++better)?+\b)"""
 _OVER = r"(?:>{1,3}|<{1,3}|={1,2}|[≈≻≺])"
@@ -42,8 +43,10 @@ def _name(group: str) -> str:
 
 
 # what a choice cannot go on with: another choice, a correction, a verdict on the letter itself
-_ON = rf"""(?! {_BLANK}*+[.,;:!?…—–-]*+{_BLANK}*+(?:(?:or|and|vs|wait|rather|actually|sorry)\b | no[,.:;!…—–-]) )
-          (?! {_BLANK}*+[,&+/|]{_BLANK}*+(?:{_NOUN}[\s_-]*+)?[AB](?!\w) )
+_WAIT = r"(?:(?:wait|or\ rather|rather|actually|sorry|correction)\b | no[,.:;!…—–-])"
+_ON = rf"""(?! {_BLANK}*+[.,;:!?…—–-]*+{_BLANK}*+(?:(?:or|and|vs)\b | {_WAIT}) )
+          (?! [.,;:!?…—–-]*+\s*+{_WAIT}[,.:;!…—–-]*+{_OPEN}(?:{_NOUN}[\s_-]*+)?[AB](?!\w) )   # in the next line
+          (?! {_BLANK}*+[,&+/|]{_OPEN}(?:{_NOUN}[\s_-]*+)?[AB](?!\w) )
           (?! {_BLANK}*+(?:[>=≈~≻≺→⇒?] | -+> | <(?!/)) )
           (?! \s++is\b(?!\s++{_HOW}(?:the\s++)?{_GOOD}) )"""
 _END = rf"""(?: {_CLOSE}++ {_ON}
@@ -65,6 +68,7 @@ _INTRODUCED = re.compile(
         ) (?= {_OPEN} (?:{_TIE} | {_name("ahead")}) )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_BUT = "(?:but|though|although|however|yet|while|whereas)"
 _SENTENCE = re.compile(
     rf"""[{_MARKS}]*+ (?:(?:so|thus|therefore|hence|overall|finally|on\ balance
                          |in\ (?:conclusion|summary|short))\b,?\s++)?
@@ -73,10 +77,13 @@ _SENTENCE = re.compile(
           | {_name("best")}{_CLOSE}*+ \s++ (?:is|was)\s++{_HOW}(?:the\s++)?{_GOOD}(?:\s++(?:one|{_NOUN}))?
             (?:\s++(?:than|over|to)\s++{_name("other")})?
           | {_name("wins")}{_CLOSE}*+ \s++wins
-          | (?:(?:it|this)\ is\s++)? (?P<tie>{_TIE}) )
-        {_CLOSE}*+ (?:\s++overall)? [\s.!{_MARKS}]*+""",
+          | (?:(?:it|this|they|both)(?:\ is|\ are|['’]s|['’]re)\s++)? (?P<tie>{_TIE}) )
+        {_CLOSE}*+ (?:\s++overall)? (?:,?\s++(?:because|since|as)\b(?!.*\b{_BUT}\b)[^.!?]*+)? [\s.!{_MARKS}]*+""",
     re.IGNORECASE | re.VERBOSE,
 )
+
+
+_JOINT = re.compile(r"[\s\])}*_`\"']*(?:(?:or|and|vs\.?)\b|[,/|&])[\s*_`\"']*", re.IGNORECASE)
 
 
 class Verdict(NamedTuple):
@@ -104,8 +111,10 @@ def _introduced(text: str) -> list[str | None]:
         if match.start() < behind:  # the second half of "[[A]] > [[B]]"
             continue
         choice = _CHOICE.match(text, match.end())
-        behind = choice.start("end") if choice else match.end()
-        if not is_quotation(text, match.start(), max(behind, match.end("ahead"))):
+        if found and found[-1] is None and _JOINT.fullmatch(text, behind, match.start()):
+            choice = None  # the second half of "[[A]] or [[B]]"
+        behind = choice.start("end") if choice else max(match.end(), match.end("ahead"))
+        if not is_quotation(text, match.start(), behind):
             found.append(_chosen(choice["one"], choice["over"], choice["other"]) if choice else None)
     return found
 
