@@ -7,24 +7,34 @@ None, never NaN: every result can be written as JSON.
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from srlm.judge.verdict import read_verdict
 from srlm.records import JudgeEval, Judgement
 
 TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
+LEAST_PAIRS = 10  # of a kind, for a share of them to say anything
 
 
-def judge_metrics(rows: Iterable[JudgeEval], top: float = TOP_SCORE) -> dict[str, Any]:
+def judge_metrics(
+    rows: Iterable[JudgeEval], top: float = TOP_SCORE, chars: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """How well the model's scores order the held-out EFT responses of each prompt (group) as people did.
 
-    A response's model score is the mean of its valid judgements; without any it is left out, never scored 0.
+    A response's model score is the mean of its valid judgements; without any it is left out, never scored 0. `chars`:
+    row id -> length of the response, where it is known.
+
+    - people_pairs: all pairs of a group whose human scores differ; pairs: those of them that the model scored.
 
     - pairwise_accuracy: over the pairs of a group whose human scores differ, the share that the model orders alike; a
       tie of the model counts one half, so that a judge who says the same of everything gets .5 and not 0.
       pairwise_interval is its 95% interval (bootstrap by group), tied_pairs the share of pairs that the model ties.
+    - length_accuracy: what a judge would get on the same pairs who prefers the longer one, equal lengths counted half.
+    - equal_length_accuracy: the mean of the accuracy where people's better one is the longer one, and where it is the
+      shorter one: .5 for that judge, as for one who guesses. None with fewer than `LEAST_PAIRS` of either kind.
     - five_best: of the responses with the scale's `top` as model score, the share that people rank top in their group.
     - exact_match: of the groups with every response scored, the share where each pair that people tell apart is ordered
       alike, without a tie.
@@ -35,9 +45,10 @@ def judge_metrics(rows: Iterable[JudgeEval], top: float = TOP_SCORE) -> dict[str
     tally, responses = Tally(), []
     for row in rows:
         tally.add(row.judgements if row.dropped is None else [])
-        responses.append(_response(row))
+        responses.append(_response(row, (chars or {}).get(row.id)))
     groups = [group for group in _groups(responses) if group.rankable]
     points = [group.pair_points() for group in groups]
+    lengths = [length for group in groups for length in group.length_points()]
     all_points = [point for group_points in points for point in group_points]
     complete = [group for group in groups if group.complete]
     return {
@@ -45,10 +56,13 @@ def judge_metrics(rows: Iterable[JudgeEval], top: float = TOP_SCORE) -> dict[str
         "dropped": counts(response.dropped for response in responses),
         **tally.counts(),
         "groups": len(groups),
+        "people_pairs": _told_apart(responses),
         "pairs": len(all_points),
         "pairwise_accuracy": mean(all_points),
         "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
         "tied_pairs": mean([float(point == 0.5) for point in all_points]),
+        "length_accuracy": mean([longer for longer, _ in lengths]),
+        "equal_length_accuracy": _at_equal_length(lengths),
         "five_best": mean([float(best) for group in groups for best in group.five_best(top)]),
         "exact_match": mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
         "spearman": mean([group.correlation(spearman) for group in groups]),
@@ -83,19 +97,36 @@ class _Response:
     human: float
     score: float | None  # mean of the valid judgements
     dropped: str | None
+    chars: int | None
 
 
-def _response(row: JudgeEval) -> _Response:
+def _response(row: JudgeEval, chars: int | None = None) -> _Response:
     scores = [j.score for j in row.judgements if j.score is not None and row.dropped is None]
-    return _Response(row.id, row.group, row.human, mean(scores), row.dropped)
+    return _Response(row.id, row.group, row.human, mean(scores), row.dropped, chars)
+
+
+def _told_apart(responses: list[_Response]) -> int:
+    """How many pairs of a group's responses have different human scores."""
+    humans: dict[str, Counter[float]] = defaultdict(Counter)
+    for response in responses:
+        humans[response.group][response.human] += 1
+    return sum((n.total() ** 2 - sum(count**2 for count in n.values())) // 2 for n in humans.values())
+
+
+def _at_equal_length(lengths: list[tuple[float, float]]) -> float | None:
+    kinds = [[point for longer, point in lengths if longer == better] for better in (1.0, 0.0)]
+    if min(map(len, kinds)) < LEAST_PAIRS:
+        return None
+    return math.fsum(math.fsum(points) / len(points) for points in kinds) / 2
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The scored responses of one prompt: parallel lists of human and model scores."""
+    """The scored responses of one prompt: parallel lists of human and model scores, and of lengths."""
 
     human: list[float]
     model: list[float]
+    chars: list[int | None]
     complete: bool  # whether every response of the prompt has a model score
 
     @property
@@ -107,6 +138,15 @@ class _Group:
         pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
         return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
 
+    def length_points(self) -> list[tuple[float, float]]:
+        """Of the same pairs, where both lengths are known: (what length alone gets, what the model gets)."""
+        pairs = itertools.combinations(zip(self.human, self.model, self.chars, strict=True), 2)
+        return [
+            (_order_point((a[0] - b[0]) * (a[2] - b[2])), _order_point((a[0] - b[0]) * (a[1] - b[1])))
+            for a, b in pairs
+            if a[0] != b[0] and a[2] is not None and b[2] is not None
+        ]
+
     def five_best(self, top: float) -> list[bool]:
         """For each response with the top model score, whether people rank it top."""
         best = max(self.human)
@@ -117,13 +157,20 @@ class _Group:
 
 
 def _groups(responses: Iterable[_Response]) -> list[_Group]:
-    by_prompt: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
+    by_prompt: dict[str, list[_Response]] = defaultdict(list)
     for response in responses:
-        by_prompt[response.group].append((response.human, response.score))
+        by_prompt[response.group].append(response)
     result = []
     for _, members in sorted(by_prompt.items()):
-        scored = [(human, model) for human, model in members if model is not None]
-        result.append(_Group([h for h, _ in scored], [m for _, m in scored], len(scored) == len(members)))
+        scored = [(one.human, one.score, one.chars) for one in members if one.score is not None]
+        result.append(
+            _Group(
+                [h for h, _, _ in scored],
+                [m for _, m, _ in scored],
+                [c for _, _, c in scored],
+                len(scored) == len(members),
+            )
+        )
     return result
 
 
@@ -141,6 +188,19 @@ def _kendall(human: list[float], model: list[float]) -> float:
     from scipy.stats import kendalltau
 
     return float(kendalltau(human, model).statistic)
+
+
+def both_orders(found: Judgement) -> tuple[float, float] | None:
+    """What a comparison says of its response, shown first and shown second: 1 it is preferred, 0.5 a tie, 0 it is not.
+
+    None where the judgement is no comparison, or one of its orders cannot be read.
+    """
+    if found.swapped is None or found.score is None:
+        return None
+    first, second = read_verdict(found.text).choice, read_verdict(found.swapped).choice
+    if first is None or second is None:
+        return None
+    return {"A": 1.0, "B": 0.0, "tie": 0.5}[first], {"A": 0.0, "B": 1.0, "tie": 0.5}[second]
 
 
 # --- shared ---------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ tests/helpers/judge_replies.py:
    other scores. But talk of scores ("a score of 5 would need more") behind a line that begins with "Score:" is talk,
    and what stands in quotation marks in the middle of a line (it ends with "Score: 5") is not the judge's.
 4. Usable is a numeral on the rubric's scale, whole or decimal. A scale named beside it ("/ 5", "out of 5", "Score
-   (0-5):") must be the rubric's. Points added up count by their sum ("1 + 1 + 0 = 2"). No score: numbers in words, ranges and
-   lists ("3-4", "3 or 4", "4, 5"), percentages, another scale, anything off the scale, "maximum score: 5".
+   (0-5):") must be the rubric's. Points added up count by their sum ("1 + 1 + 0 = 2"). No score: numbers in words,
+   ranges and lists ("3-4", "3 or 4", "4, 5"), percentages, another scale, anything off the scale, "maximum score: 5".
 5. A number that is corrected in its place counts by the last one, if that ends its line ("4 -> 5", "4, no, 3", "~~4~~
    3", "4 (corrected to 3)"); if more follows ("4, wait, 2 steps are missing"), there is no score.
 6. Different usable scores in one reply are a conflict: flagged, and the rules above decide.

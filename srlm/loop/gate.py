@@ -56,6 +56,10 @@ BOUNDS = (
         "judgements of one answer differ as much as those of different answers: the scores are noise", _number,
     ),
     _Bound(
+        "agreement", "agreement of the two orders of a comparison", ("aift", "order_agreement"), "min_agreement",
+        "which answer is preferred depends on its place and not on what it says", _number,
+    ),
+    _Bound(
         "length", "correlation of score and length", ("aift", "score_length"), "max_length_correlation",
         "the judge goes by length", _number, abs,
     ),
@@ -66,6 +70,11 @@ BOUNDS = (
     _Bound(
         "people", "pairwise accuracy against people", ("judge", "pairwise_accuracy"), "min_accuracy",
         "on held-out EFT, the judge does not order answers as people do", _percent,
+    ),
+    _Bound(
+        "people", "pairwise accuracy against people at equal length", ("judge", "equal_length_accuracy"),
+        "min_accuracy", "what the judge has in common with people is that longer (or shorter) answers are better",
+        _percent,
     ),
     _Bound(
         "consistency", "consistency with the previous model's judgements",
@@ -88,11 +97,14 @@ def check_judge(figures: dict[str, Any], previous: dict[str, Any] | None, settin
 
 def unmeasured(figures: dict[str, Any]) -> list[str]:
     """What the gate cannot look at, in words: figures that are not defined, canaries that were not judged or read."""
-    found = [
-        bound.name
-        for bound in BOUNDS
-        if figures.get(bound.path[0], {}).get(bound.path[1], None if bound.check != "consistency" else 0) is None
-    ]
+    names: dict[str, str] = {}  # one figure of a check is enough: agreement of several judgements, or of both orders
+    for bound in BOUNDS:
+        names.setdefault(bound.check, bound.name)
+    for bound in BOUNDS:
+        not_asked = None if bound.check != "consistency" else 0
+        if figures.get(bound.path[0], {}).get(bound.path[1], not_asked) is not None:
+            names.pop(bound.check, None)
+    found = list(names.values())
     canaries = figures.get("canaries")
     if canaries is None or canaries["median"] is None:
         return [*found, "canaries"]

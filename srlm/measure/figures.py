@@ -23,7 +23,7 @@ from srlm.measure.metrics import (
     truth_change,
     unchanged,
 )
-from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, Rollout
+from srlm.records import AnswerEval, CanaryEval, EvalRow, JudgeEval, PreferencePair, RatedRow, Rollout
 from srlm.run.folder import Run
 from srlm.run.paths import ModelPaths
 from srlm.run.stage import number_of
@@ -83,11 +83,12 @@ def _rows_are_there(run: Run, t: int) -> bool:
 def write_figures(run: Run, t: int) -> dict[str, Any]:
     """Compute M_t/metrics.json from M_t/eval.jsonl, and from AIFT(M_t) once its pairs are made; returns it."""
     paths, pairs = run.at(t), run.config.pairs
+    chars = {row.id: len(row.response) for row in read_rows(run.paths.seed("held_out_eft"), RatedRow)}
     figures: dict[str, Any] = {
         "version": FIGURES,
         "model": f"M{t}",
         "min_margin": pairs.min_margin,
-        "judge": judge_metrics(_rows(paths, JudgeEval), run.templates.rubric.scale.high),
+        "judge": judge_metrics(_rows(paths, JudgeEval), run.templates.rubric.scale.high, chars),
         "answers": answer_metrics(_rows(paths, AnswerEval), pairs.at(t)),
     }
     known = read_json(paths.metrics) if paths.metrics.exists() else {}

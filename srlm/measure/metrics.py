@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from srlm.generate.pairs import make_pair
-from srlm.judge.agreement import Tally, bootstrap_interval, counts, mean, spearman
-from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, PreferencePair, Rollout
+from srlm.judge.agreement import Tally, bootstrap_interval, both_orders, counts, mean, spearman
+from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
 # Version of the figures in metrics.json. Raise it whenever a figure is added, mended or defined otherwise, here or in
 # `judge.agreement`: then `srlm iterate` and `srlm measure` compute the figures of runs made before anew. Removing one
 # or showing it otherwise needs no new version. 0: before versions were counted.
-FIGURES = 3
+FIGURES = 4
+
+# What of a step of the scale a difference of two expected scores has to reach to be one: below it lies what 16-bit
+# arithmetic and the other requests of a batch do to probabilities.
+FINE_STEP = 0.05
 
 
 # --- the answers -----------------------------------------------------------------------------------------------------
@@ -198,20 +202,27 @@ def pair_counts(pairs: Iterable[PreferencePair], dropped: Iterable[dict[str, str
 def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
     """How the model judged its own candidates, before anything is trained on it.
 
-    score_entropy: of the single scores, each rounded to a whole step of the scale, in bits. sample_agreement: the
-    intraclass correlation ICC(1) of the judgements of one answer, 1 where they always agree, 0 where they differ as
-    those of different answers do; None where there is one judgement each, or one score for all. score_length: the mean
-    over instructions of Spearman's correlation of the candidates' scores and lengths, where both differ.
+    score_entropy: of the single scores, in bits; each is rounded to a whole step of the scale, an expected score to
+    `FINE_STEP` of one. sample_agreement: the intraclass correlation ICC(1) of the judgements of one answer, 1 where
+    they always agree, 0 where they differ as those of different answers do; None where there is one judgement each, or
+    one score for all. order_agreement: the same of the two orders of a comparison, -1 where the place decides all.
+    first_bias: how much more often a response is preferred in first place than in second: 1 always, -1 the other way
+    round. score_length: the mean over instructions of Spearman's correlation of the candidates' scores and lengths,
+    where both differ.
     """
-    tally, steps, correlations = Tally(), Counter[int](), array("d")
+    tally, steps, correlations = Tally(), Counter[float](), array("d")
+    orders: tuple[array[float], array[float]] = (array("d"), array("d"))  # of each comparison: shown first, second
 
     def scores() -> Iterator[list[float]]:
         for row in rollouts:  # the one pass: all else is noted on the way
             correlations.extend(_score_length(row.candidates))
             for answer in row.candidates if row.dropped is None else []:
                 tally.add(answer.judgements)
-                steps.update(map(round, answer.valid))
+                steps.update(_step(found) for found in answer.judgements if found.score is not None)
                 yield answer.valid
+            for said in _comparisons(row):
+                for known, value in zip(orders, said, strict=True):
+                    known.append(value)
 
     agreed = agreement(scores())
     return {
@@ -219,8 +230,25 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
         "score_histogram": tally.histogram(),
         "score_entropy": entropy(steps.values()) if steps else None,
         "sample_agreement": agreed,
+        "order_agreement": agreement(zip(*orders, strict=True)),
+        "first_bias": mean([first - second for first, second in zip(*orders, strict=True)]),
         "score_length": mean(correlations),
     }
+
+
+def _step(found: Judgement) -> float:
+    """The score as far as it counts as different from others."""
+    assert found.score is not None
+    fine = found.probabilities is not None
+    return round(found.score / FINE_STEP) * FINE_STEP if fine else round(found.score)
+
+
+def _comparisons(row: Rollout) -> Iterator[tuple[float, float]]:
+    """What both orders of each comparison say; it is a judgement of two candidates, and is taken from the first."""
+    for index, answer in enumerate(row.candidates):
+        for found in answer.judgements:
+            if found.against is not None and found.against > index and (said := both_orders(found)):
+                yield said
 
 
 def _score_length(candidates: list[Candidate]) -> list[float]:

@@ -51,6 +51,8 @@ def checks(metrics: dict[str, Any], previous: Any = HEALTHY, **settings: Any) ->
         (but("aift", tie_rate=0.81), "ties"),
         (but("aift", usable_pair_rate=0.09), "pairs"),
         (but("aift", sample_agreement=0.05), "agreement"),
+        (but("aift", sample_agreement=None, order_agreement=-0.4), "agreement"),
+        (but("judge", equal_length_accuracy=0.51), "people"),
         (but("aift", score_length=0.75), "length"),
         (but("aift", score_length=-0.75), "length"),
         (but("aift", length_ratio=1.6), "longer"),
@@ -135,6 +137,47 @@ def test_judging_metrics() -> None:
     assert found["parse_rate"] == pytest.approx(11 / 12)
     assert found["score_length"] == pytest.approx((1 - 1) / 2)
     assert found["score_entropy"] == pytest.approx(entropy([5, 1, 5]))  # 4.6 counts as 5
+
+
+def fine(*scores: float) -> Rollout:
+    """Candidates of equal length with expected scores, one each."""
+    made = [
+        Judgement(text="", score=score, finish="stop", tokens=1, probabilities=[0, 0, 0, 1, 0, 0]) for score in scores
+    ]
+    return Rollout(
+        id="r", messages=[], candidates=[Candidate(text="a", finish="stop", tokens=1, judgements=[j]) for j in made]
+    )
+
+
+def test_fine_scores_that_round_alike_are_not_the_same() -> None:
+    spread = judging_metrics([fine(2.6, 2.8, 3.0, 3.2), fine(2.7, 2.9, 3.1, 3.4)])
+    assert spread["score_entropy"] == pytest.approx(3)  # eight scores, all different
+    assert judging_metrics([fine(3.001, 3.002, 2.999, 3.01)])["score_entropy"] == 0
+    coarse = judging_metrics([rollout(("a", (2.6, 2.8)), ("b", (3.0, 3.2)))])
+    assert coarse["score_entropy"] == 0
+
+
+def compared(*verdicts: tuple[str, str]) -> Rollout:
+    """Two candidates, compared K times: what the order (a, b) and the order (b, a) said."""
+
+    def judgement(first: str, second: str, against: int) -> Judgement:
+        texts = {"text": f"Verdict: {first}", "swapped": f"Verdict: {second}"}
+        return Judgement(**texts, score=2.5, finish="stop", tokens=1, against=against)
+
+    sides = [[judgement(one, two, 1) for one, two in verdicts], [judgement(two, one, 0) for one, two in verdicts]]
+    return Rollout(
+        id="r", messages=[], candidates=[Candidate(text="t", finish="stop", tokens=1, judgements=s) for s in sides]
+    )
+
+
+def test_agreement_of_both_orders() -> None:
+    agreed = judging_metrics([compared(("A", "B")), compared(("B", "A")), compared(("tie", "tie"))])
+    assert (agreed["order_agreement"], agreed["first_bias"]) == (1, 0)
+    first = judging_metrics([compared(("A", "A")), compared(("A", "A"), ("A", "nothing"))])
+    assert (first["order_agreement"], first["first_bias"]) == (-1, 1)
+    assert judging_metrics([compared(("B", "B")), compared(("B", "B"))])["first_bias"] == -1
+    scored = judging_metrics([rollout(("a", (1, 2)), ("b", (3, 4)))])
+    assert scored["order_agreement"] is scored["first_bias"] is None
 
 
 # --- in the loop -----------------------------------------------------------------------------------------------------
@@ -278,6 +321,7 @@ def test_another_limit_or_other_words_do_not_ask_again_and_another_canary_does(t
 def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unmeasured(HEALTHY) == []
     assert unmeasured(but("judge", pairwise_accuracy=None)) == ["pairwise accuracy against people"]
+    assert unmeasured(but("aift", sample_agreement=None, order_agreement=0.7)) == []
     assert unmeasured({k: v for k, v in HEALTHY.items() if k != "canaries"}) == ["canaries"]
     assert unmeasured(but("canaries", median=None)) == ["canaries"]
     assert unmeasured(but("canaries", scores={"empty": 0.0, "score": None})) == ["the canary 'score'"]

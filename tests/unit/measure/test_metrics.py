@@ -103,6 +103,32 @@ class TestJudge:
         assert found["dropped"] == {"overlong": 1}
         assert (found["responses"], found["judgements"], found["pairs"]) == (3, 2, 1)
 
+    def test_pairs_that_could_not_be_scored_show_in_the_count(self) -> None:
+        found = judge_metrics([judged("a", 1, 2), judged("a", 2, 3), judged("a", 3, None), judged("a", 3, 4)])
+        assert (found["people_pairs"], found["pairs"]) == (5, 3)
+
+    def test_a_judge_by_length_agrees_with_people_by_chance_at_equal_length(self) -> None:
+        rows, chars = [], {}
+        for prompt in range(40):  # people prefer the longer answer three times in four
+            lengths = (10, 20) if prompt % 4 else (20, 10)
+            for human, length in enumerate(lengths):
+                row = judged(f"p{prompt}", human, length / 5)
+                rows.append(row)
+                chars[row.id] = length
+        found = judge_metrics(rows, chars=chars)
+        assert found["pairwise_accuracy"] == found["length_accuracy"] == 0.75
+        assert found["equal_length_accuracy"] == 0.5
+        people = judge_metrics([judged(row.group, row.human, row.human) for row in rows])
+        assert people["pairwise_accuracy"] == 1
+        assert people["length_accuracy"] is people["equal_length_accuracy"] is None  # lengths not known
+
+    def test_a_judge_that_follows_people_does_so_at_equal_length(self) -> None:
+        rows = [judged(f"p{prompt}", human, 1 + human) for prompt in range(40) for human in (0, 1)]
+        chars = {row.id: 10 + int(row.human) * (1 if i // 2 % 4 else -1) for i, row in enumerate(rows)}
+        found = judge_metrics(rows, chars=chars)
+        assert (found["length_accuracy"], found["equal_length_accuracy"]) == (0.75, 1)
+        assert judge_metrics(rows[:20], chars=chars)["equal_length_accuracy"] is None  # too few to say
+
     def test_nothing_at_all_is_none_and_json(self) -> None:
         found = judge_metrics([])
         assert found["pairwise_accuracy"] is None
