@@ -71,7 +71,7 @@ def _findings(findings: list[dict[str, Any]]) -> Table:
 
 def _places(finding: dict[str, Any]) -> str:
     """The file, named once, and its places: "seeds/ift.jsonl:5 = bench.json: row 1; :9"."""
-    file, places = finding["file"], finding["places"]
+    file, places = str(finding["file"]), finding["places"]
     inside = [place.replace(f"{file}: ", "").replace(file, "") for place in places]
     inside = [re.sub(r"(^|[=~] )[^\s;]*/", r"\1", place) for place in inside]  # of another file, its name
     between = ": " if places and places[0].startswith(f"{file}: ") else ""

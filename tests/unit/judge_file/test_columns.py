@@ -53,7 +53,12 @@ def test_named_columns_win() -> None:
 @pytest.mark.parametrize(
     ("given", "values", "match"),
     [
-        (Columns(), {"x": 1}, "f.jsonl:1: no prompt column .found: x.: name it: --prompt COL"),
+        (
+            Columns(),
+            {"x": 1},
+            "no prompt column, no response column .found: x.: name them: --prompt COL --resp",
+        ),
+        (Columns(), {"response": "a"}, "f.jsonl:1: no prompt column .found: response.: name it: --prompt COL"),
         (Columns(), {"prompt": "q"}, "no response column .found: prompt.: name it: --response COL"),
         (Columns(prompt="y"), {"prompt": "q", "response": "a"}, "no column y"),
         (Columns(human_rank="y"), {"prompt": "q", "response": "a"}, "no column y"),

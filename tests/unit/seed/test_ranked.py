@@ -198,7 +198,7 @@ def test_the_reader_of_ranked_responses_names_what_is_wrong(tmp_path: Path) -> N
     assert "response 2 is not a ranked response" in said({"messages": [user("q")], "responses": [two[0], "b"]})
     nan = [two[0], {"text": "b", "human": float("nan")}]
     assert "human of response 2 is not a finite number" in said({"messages": [user("q")], "responses": nan})
-    assert "ends with assistant's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
+    assert "does not end with the user's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
     assert "row 1: its responses are all rated alike" in said(
         {"messages": [user("q")], "responses": [two[0], {"text": "b", "human": 1}]}
     )
@@ -301,7 +301,7 @@ def test_conversations_that_open_alike_stay_together(tmp_path: Path) -> None:
         ({"prompt": "a", "chosen": "b"}, Columns(chosen="chosen"), "no column rejected"),
         ({"prompt": "a", "response": "b", "score": [[1]]}, Columns(), "different numbers of answers"),
         ({"prompt": "a", "response": ["b"], "score": [[1]]}, Columns(), "score holds a list, not a number"),
-        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt is not a list of turns"),
+        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt must be text or a list of turns"),
         ({"prompt": "a", "response": 7, "score": 1}, Columns(), "response must be text, found int"),
         (
             {"prompt": "a", "response": "b", "score": float("nan")},
@@ -321,7 +321,7 @@ def test_files_that_do_not_fit_get_one_line(tmp_path: Path, row: Any, given: Col
 
 def test_the_command_shows_its_columns_before_the_work(tmp_path: Path) -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    path = write(tmp_path / "a.jsonl", row, row | {"chosen": 7})
+    path = write(tmp_path / "a.jsonl", row, row | {"chosen": 7}, row | {"chosen": 7})
     failed = CliRunner().invoke(app, ["seed", "ranked", str(path), "--out", str(tmp_path / "out")])
     assert failed.stderr.splitlines() == [f"{path}: prompt = prompt, chosen = chosen, rejected = rejected"]
     assert "a.jsonl:2: chosen must be text, found int" in str(failed.exception)

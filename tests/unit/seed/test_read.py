@@ -122,26 +122,50 @@ def test_empty_and_double_rows_are_dropped_with_their_reason(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "a", "answer": "b"}, ["wrong columns (found: question, answer)", "prompt/response"]),
+        ({"query": "a", "reply": "b"}, ["wrong columns (found: query, reply)", "prompt/response"]),
+        ({"text": "a"}, ["wrong columns (found: text)", "split it in two columns"]),
         ({"prompt": "a", "response": 3}, ["response must be text, found int"]),
-        ({"prompt": ["a"], "response": "b"}, ["prompt must be text, found list"]),
+        ({"prompt": ["a"], "response": "b"}, ["prompt must be text or a list of turns"]),
         ({"messages": "a"}, ["messages must be a list"]),
-        ({"messages": []}, ["messages must be a list"]),
-        ({"messages": [{"role": "human", "content": "a"}]}, ["message 1 has role 'human'"]),
-        ({"messages": [{"from": "human", "value": "a"}]}, ["message 1 is not a turn"]),
-        ({"messages": [user("a"), {"role": "assistant", "content": [1]}]}, ["content of message 2 must be text"]),
-        ({"messages": [user("a")]}, ["ends with user's turn"]),
-        ({"messages": [assistant("a")]}, ["message 1 is by assistant, expected user"]),
-        ({"messages": [user("a"), user("b"), assistant("c")]}, ["message 2 is by user, expected assistant"]),
-        ({"messages": [{"role": "system", "content": "a"}]}, ["ends with system's turn"]),
+        ({"messages": [user("a"), {"role": "villain", "content": "a"}]}, ["turn 2 of messages has role 'villain'"]),
+        ({"messages": [user("a"), {"role": "assistant"}]}, ["turn 2 of messages has no role or no content"]),
+        ({"messages": [{"content": "a"}]}, ["turn 1 of messages has no role or no content"]),
+        ({"messages": [user("a"), {"role": "assistant", "content": [1]}]}, ["a part of a turn must be text"]),
+        ({"messages": [user("a"), {"role": "assistant", "content": 1}]}, ["turn 2 of messages must be text"]),
+        ({"instruction": "a", "instances": ["x"]}, ["instances must be a list of objects"]),
+        ({"prompt": "a", "response": "\ud800"}, ["an invalid Unicode character"]),
+    ],
+)
+def test_a_row_of_the_wrong_shape_is_left_out_when_rare_and_an_error_when_common(
+    tmp_path: Path, row: Any, said: list[str]
+) -> None:
+    read = read_ift(jsonl(tmp_path / "a.jsonl", PAIR, "", row))
+    assert [row.messages for row in read.rows] == [[user("Hi?"), assistant("Hello.")]]
+    [dropped] = read.dropped
+    assert (dropped.row, dropped.reason) == (2, refusal_of(row, tmp_path / "b.jsonl"))
+    message = refusal(read_ift, jsonl(tmp_path / "a.jsonl", PAIR, "", row, row))
+    assert message.startswith(f"{tmp_path}/a.jsonl:3: {dropped.reason}: ")
+    assert "2 of 3 rows" in message
+    assert all(part in message for part in said), message
+
+
+def refusal_of(row: Any, path: Path) -> str:
+    """The problem, without its place, of a file with this row alone."""
+    with pytest.raises(UserError) as caught:
+        read_ift(jsonl(path, row))
+    return caught.value.problem.removeprefix(f"{path}:1: ")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
         (["a"], ["a row must be an object, found list"]),
         ('{"prompt": "a", "resp', ["broken JSON"]),
-        ('{"prompt": "a", "response": "\\ud800"}', ["an invalid Unicode character"]),
         ("[" * 100_000, ["cannot be read"]),
         ('{"prompt": "a", "response": "b", "n": ' + "1" * 5000 + "}", ["cannot be read"]),
     ],
 )
-def test_a_row_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, row: Any, said: list[str]) -> None:
+def test_what_is_no_row_is_refused_with_its_line(tmp_path: Path, row: Any, said: list[str]) -> None:
     message = refusal(read_ift, jsonl(tmp_path / "a.jsonl", PAIR, "", row))
     assert message.startswith(f"{tmp_path}/a.jsonl:3: ")
     assert all(part in message for part in said), message
@@ -197,8 +221,9 @@ def test_prompt_forms_and_answers_ignored(tmp_path: Path) -> None:
         tmp_path / "b.jsonl", {"turns": ["f", "g"]}, {"prompt": ["h", "i"]}, {"question": "j"}, {"input": "k"}
     )
     assert [row.messages for row in read_prompts(bench).rows] == [[user(name)] for name in "fhjk"]
-    assert "wrong columns (found: text): accepted: messages or prompt or instruction[/input] or question" in refusal(
-        read_prompts, jsonl(tmp_path / "c.jsonl", {"text": "l"})
+    assert (
+        "wrong columns (found: text): accepted: messages, prompt, instruction[/input or context], question"
+        in refusal(read_prompts, jsonl(tmp_path / "c.jsonl", {"text": "l"}))
     )
 
 
@@ -251,7 +276,8 @@ def test_a_judgement_without_its_score_is_dropped_when_rare_and_an_error_when_co
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"score": "4"}, "score must be a number, found str"),
+        ({"score": "8/10"}, "score must be a number, found str"),
+        ({"score": "good"}, "score must be a number, found str"),
         ({"score": True}, "score must be a number, found bool"),
         ({"human_rank": "first"}, "human_rank must be a number"),
         ({"prompt_group": ["a"]}, "prompt_group must be text"),
@@ -260,7 +286,9 @@ def test_a_judgement_without_its_score_is_dropped_when_rare_and_an_error_when_co
     ],
 )
 def test_wrong_types_in_eft(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    assert f"a.jsonl:2: {said}" in refusal(read_eft, jsonl(tmp_path / "a.jsonl", EFT, EFT | change))
+    [dropped] = read_eft(jsonl(tmp_path / "a.jsonl", EFT, EFT | change)).dropped
+    assert dropped.reason.startswith(said)
+    assert f"a.jsonl:2: {said}" in refusal(read_eft, jsonl(tmp_path / "a.jsonl", EFT, *[EFT | change] * 2))
 
 
 def test_ready_filled_rows_are_for_training_only(tmp_path: Path) -> None:
