@@ -80,7 +80,7 @@ def guess(given: RankedColumns, row: RawRow) -> RankedColumns:
         columns = replace(columns, prompt=find(PROMPTS, row.values))
     if not columns.system:
         columns = replace(columns, system=forms.first(SYSTEMS, row.values))
-    whole = columns.chosen or any("conversation" in name for name in columns.response)
+    whole = columns.chosen or any("conversation" in name or name in forms.CONVERSATIONS for name in columns.response)
     if not columns.prompt and not whole:
         missing = {"no prompt column": "--prompt COL"} | missing
     if missing:
@@ -124,6 +124,8 @@ def _rated(given: RankedColumns, row: RawRow, missing: dict[str, str]) -> Ranked
     verdict = given.score or given.rank or ""
     stem = verdict.partition(".")[0] if "." in verdict and verdict not in row.values else ""
     responses = given.response or tuple(_paths(row, RESPONSES, stem))
+    if not responses and (talk := forms.first(forms.CONVERSATIONS, row.values)) and forms.has_answer(row):
+        responses = (talk,)  # whole conversations, each rated for its last turn
     for response in responses:
         if verdict:
             return replace(given, response=(response,))

@@ -77,11 +77,8 @@ def has_answer(raw: RawRow) -> bool:
     conversation, asked, response = _columns(raw)
     given = raw.values[conversation] if conversation else None
     last = given[-1] if isinstance(given, list) and given and isinstance(given[-1], dict) else {}
-    return bool((asked or conversation) and response) or (last.get("role") or last.get("from")) not in (
-        None,
-        "user",
-        "human",
-    )
+    ends = (last.get("role") or last.get("from")) not in (None, "user", "human")
+    return bool((asked or conversation) and response) or ends or "\n\nAssistant:" in str(given)
 
 
 def _columns(raw: RawRow) -> tuple[str | None, str | None, str | None]:

@@ -79,13 +79,12 @@ def test_mixed_schemas(tmp_path: Path) -> None:
     assert "a.jsonl:2: not a tree, unlike the rows before it" in said
     said = refused("oasst", tmp_path / "a.jsonl", lines(GOOD["prompt"] | {"parent_id": None}, {"prompt": "a"}))
     assert "a.jsonl:2: neither a tree nor a message" in said
-    pair = {"chosen": "a", "rejected": "b"}
     wrong = [RATED[0] | {"response": 7}] * 3
     assert "a.jsonl:3: response must be text" in refused("ranked", tmp_path / "a.jsonl", lines(*RATED, *wrong))
-    (tmp_path / "b").mkdir()
-    found = counts("ranked", tmp_path / "b" / "a.jsonl", lines(*RATED, pair))
-    assert list(found["rows"]["dropped"].values()) == [1]
     assert "a.jsonl:2: a row must be an object" in refused("ranked", tmp_path / "a.jsonl", lines(RATED[0], "[1]"))
+    (tmp_path / "b").mkdir()
+    found = counts("ranked", tmp_path / "b" / "a.jsonl", lines(*RATED, {"chosen": "a", "rejected": "b"}))
+    assert list(found["rows"]["dropped"].values()) == [1]
 
 
 def test_nan_scores_and_ranks(tmp_path: Path) -> None:
