@@ -49,7 +49,7 @@ class Item:
 
 
 def guess(given: Columns, row: RawRow) -> Columns:
-    """`given`, and what it leaves open by the usual names in the first row. Raises UserError where nothing fits."""
+    """`given`, and what it leaves open by usual names in a sample of the rows. Raises UserError where nothing fits."""
     columns = given.model_copy(update=_guessed(given, row.values))
     for name in _used(columns):
         if name not in row.values:
@@ -105,8 +105,8 @@ def _found(row: RawRow) -> str:
 
 
 def _ends_with_answer(row: RawRow, columns: Columns) -> bool:
-    value = row.values[str(columns.prompt)]
-    return isinstance(value, list) and answer_of(row, str(columns.prompt), value)[1] is not None
+    messages, answer = answer_of(row, str(columns.prompt), row.values[str(columns.prompt)])
+    return bool(messages) and answer is not None
 
 
 def item_of(columns: Columns, row: RawRow) -> Item:

@@ -17,7 +17,7 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.records import Messages, RankedResponse
 from srlm.seed import forms
-from srlm.seed.columns import RankedColumns, column, guess
+from srlm.seed.columns import OVERALL, RATINGS, RankedColumns, column, guess
 from srlm.seed.divide import ANSWERS, IFT_SHARE, ROWS, Conversation, Ledger, SeedReport, Source, divide, opening_key
 from srlm.seed.files import RawRow, sample, stream_table
 from srlm.seed.spill import Groups
@@ -89,6 +89,10 @@ def _source(path: Path, columns: RankedColumns, options: RankedOptions, share: f
             groups.add(opening_key(answer.messages), item)
     stop_if_most(wrong, ledger.read[ROWS])
     good, note = _good(columns, options.good, given, share)
+    aspect = (columns.score or "").rpartition(".")[2]
+    if aspect in (OVERALL, RATINGS):
+        used = "so the ratings of its aspects are used" if aspect == RATINGS else "which cannot be seen here"
+        note += f"; in the published UltraFeedback, some 2,000 of {OVERALL} are 10 where the critique says 1, {used}"
     return Source(_families(groups, ledger), good, "and its best is not good enough for IFT", note)
 
 

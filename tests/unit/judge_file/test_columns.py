@@ -34,6 +34,8 @@ USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content"
         ({"question": "q", "answers": ["a", "b"]}, "q", ["a", "b"]),
         ({"question": "q", "answers": '["a", "b"]'}, "q", ["a", "b"]),
         ({"prompt": "q", "response": "[1] a source"}, "q", ["[1] a source"]),
+        ({"prompt_text": "q", "response_text": "a", "prompt_id": 1}, "q", ["a"]),
+        ({"prompt": [USER], "completion": [ANSWER]}, "q", ["a"]),
     ],
 )
 def test_usual_columns(values: dict[str, Any], prompt: str, responses: list[str]) -> None:
