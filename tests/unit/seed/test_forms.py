@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from srlm.errors import UserError
 from srlm.judge_file import columns as judge_columns
 from srlm.measure.versus.answers import answers_from_file
 from srlm.records import Messages
@@ -35,6 +36,7 @@ def part(text: str, kind: str = "text") -> Row:
     return {"type": kind, "text": text}
 
 
+PAIR = {"prompt": "Hi?", "response": "Hello."}
 USER, ANSWER, SYSTEM = turn("user", "q"), turn("assistant", "a"), turn("system", "s")
 TALK = [USER, ANSWER, turn("user", "q2"), turn("assistant", "a2")]
 
@@ -178,6 +180,48 @@ def test_a_row_that_cannot_be_used_is_left_out_and_stops_nothing(tmp_path: Path,
     assert [one.messages[0]["content"] for one in read.rows] == ["p"]
     assert [dropped.row for dropped in read.dropped] == [1, 3, 4]
     assert all(reason in dropped.reason for dropped in read.dropped), read.dropped
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"query": "a", "reply": "b"}, ["wrong columns (found: query, reply)", "prompt/response"]),
+        ({"text": "a"}, ["wrong columns (found: text)", "split it in two columns"]),
+        ({"prompt": "a", "response": 3}, ["response must be text, found int"]),
+        ({"prompt": ["a"], "response": "b"}, ["prompt must be text or a list of turns"]),
+        ({"messages": "a"}, ["messages must be a list"]),
+        (
+            {"messages": [turn("user", "a"), {"role": "villain", "content": "a"}]},
+            ["turn 2 of messages has role 'villain'"],
+        ),
+        ({"messages": [turn("user", "a"), {"role": "assistant"}]}, ["turn 2 of messages has no role or no content"]),
+        ({"messages": [{"content": "a"}]}, ["turn 1 of messages has no role or no content"]),
+        ({"messages": [turn("user", "a"), {"role": "assistant", "content": [1]}]}, ["a part of a turn must be text"]),
+        ({"messages": [turn("user", "a"), {"role": "assistant", "content": 1}]}, ["turn 2 of messages must be text"]),
+        ({"instruction": "a", "instances": ["x"]}, ["instances must be a list of objects"]),
+        ({"prompt": "a", "response": "\ud800"}, ["an invalid Unicode character"]),
+    ],
+)
+def test_a_row_of_the_wrong_shape_is_left_out_when_rare_and_an_error_when_common(
+    tmp_path: Path, row: Any, said: list[str]
+) -> None:
+    read = read_ift(write(tmp_path / "a.jsonl", PAIR, row))
+    assert [row.messages for row in read.rows] == [[turn("user", "Hi?"), turn("assistant", "Hello.")]]
+    [dropped] = read.dropped
+    assert (dropped.row, dropped.reason) == (2, refusal_of(row, tmp_path / "b.jsonl"))
+    with pytest.raises(UserError) as caught:
+        read_ift(write(tmp_path / "a.jsonl", PAIR, row, row))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/a.jsonl:2: {dropped.reason}: ")
+    assert "2 of 3 rows" in message
+    assert all(part in message for part in said), message
+
+
+def refusal_of(row: Any, path: Path) -> str:
+    """The problem, without its place, of a file with this row alone."""
+    with pytest.raises(UserError) as caught:
+        read_ift(write(path, row))
+    return caught.value.problem.removeprefix(f"{path}:1: ")
 
 
 # --- any order of rows, any format -------------------------------------------------------------------------------

@@ -122,43 +122,6 @@ def test_empty_and_double_rows_are_dropped_with_their_reason(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"query": "a", "reply": "b"}, ["wrong columns (found: query, reply)", "prompt/response"]),
-        ({"text": "a"}, ["wrong columns (found: text)", "split it in two columns"]),
-        ({"prompt": "a", "response": 3}, ["response must be text, found int"]),
-        ({"prompt": ["a"], "response": "b"}, ["prompt must be text or a list of turns"]),
-        ({"messages": "a"}, ["messages must be a list"]),
-        ({"messages": [user("a"), {"role": "villain", "content": "a"}]}, ["turn 2 of messages has role 'villain'"]),
-        ({"messages": [user("a"), {"role": "assistant"}]}, ["turn 2 of messages has no role or no content"]),
-        ({"messages": [{"content": "a"}]}, ["turn 1 of messages has no role or no content"]),
-        ({"messages": [user("a"), {"role": "assistant", "content": [1]}]}, ["a part of a turn must be text"]),
-        ({"messages": [user("a"), {"role": "assistant", "content": 1}]}, ["turn 2 of messages must be text"]),
-        ({"instruction": "a", "instances": ["x"]}, ["instances must be a list of objects"]),
-        ({"prompt": "a", "response": "\ud800"}, ["an invalid Unicode character"]),
-    ],
-)
-def test_a_row_of_the_wrong_shape_is_left_out_when_rare_and_an_error_when_common(
-    tmp_path: Path, row: Any, said: list[str]
-) -> None:
-    read = read_ift(jsonl(tmp_path / "a.jsonl", PAIR, "", row))
-    assert [row.messages for row in read.rows] == [[user("Hi?"), assistant("Hello.")]]
-    [dropped] = read.dropped
-    assert (dropped.row, dropped.reason) == (2, refusal_of(row, tmp_path / "b.jsonl"))
-    message = refusal(read_ift, jsonl(tmp_path / "a.jsonl", PAIR, "", row, row))
-    assert message.startswith(f"{tmp_path}/a.jsonl:3: {dropped.reason}: ")
-    assert "2 of 3 rows" in message
-    assert all(part in message for part in said), message
-
-
-def refusal_of(row: Any, path: Path) -> str:
-    """The problem, without its place, of a file with this row alone."""
-    with pytest.raises(UserError) as caught:
-        read_ift(jsonl(path, row))
-    return caught.value.problem.removeprefix(f"{path}:1: ")
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
         (["a"], ["a row must be an object, found list"]),
         ('{"prompt": "a", "resp', ["broken JSON"]),
         ("[" * 100_000, ["cannot be read"]),
