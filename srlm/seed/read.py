@@ -163,7 +163,9 @@ def parts(raw: RawRow) -> Iterator[RawRow]:
 
 def _ift_row(raw: RawRow, row_id: str) -> IFTRow | str:
     messages, answer = exchange(raw)
-    if raw.values.get("label") is False:  # as KTO has it: to train on it would teach what people did not want
+    if (
+        str(raw.values.get("label")).lower() == "false"
+    ):  # as KTO has it (CSV as text): to train on it would teach what people did not want
         return "its label is false: a bad answer"
     if not answer.strip():
         return "empty response"

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from typing import Any
 
 from srlm.errors import UserError
@@ -54,7 +55,7 @@ def checked_number(raw: RawRow, name: str, value: Any, top: float | None = None)
     if value is None:
         return None
     if not isinstance(value, bool) and isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= sys.float_info.max else None  # an integer may be too long for a float
     if top is not None and isinstance(value, str):
         number, scale = rating(value)
         if math.isfinite(number) and scale in ("", f"of {top:g}"):

@@ -77,6 +77,7 @@ def test_what_is_missing_is_named(given: Columns, values: dict[str, Any], match:
         (Columns(human_score="h"), 3, 1, [3.0]),
         (Columns(human_score="h"), "[4, 5]", 1, [4.5]),
         (Columns(human_score="h"), [4, None], 2, [4.0, None]),
+        (Columns(human_score="h"), [4, 10**400], 2, [4.0, None]),
         (Columns(human_rank="h"), [1, 2], 2, [-1.0, -2.0]),
         (Columns(human_label="h"), "2", 2, [0.0, 1.0]),
         (Columns(human_label="h"), 1.0, 2, [1.0, 0.0]),

@@ -172,6 +172,7 @@ def test_the_table_in_the_docs_has_these_forms() -> None:
         ({"messages": None}, "no prompt"),
         ({"messages": [USER, turn("assistant", "a", weight=0)]}, "weight 0"),
         ({"prompt": "q", "completion": "a", "label": False}, "its label is false"),
+        ({"prompt": "q", "completion": "a", "label": "False"}, "its label is false"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_left_out_and_stops_nothing(tmp_path: Path, row: Row, reason: str) -> None:

@@ -225,7 +225,7 @@ def test_a_judgement_without_its_score_is_dropped_when_rare_and_an_error_when_co
     bad = [
         EFT | {"judgement": "Fine."},
         EFT | {"score": 5},
-        EFT | {"score": None},
+        EFT | {"score": 10**400},  # too long for a float
         EFT | {"score": 7, "judgement": "Score: 7"},
     ]
     read = read_eft(jsonl(tmp_path / "a.jsonl", *good, *bad))
