@@ -2,18 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from srlm.errors import UserError
 from srlm.records import Messages, Record
-from srlm.seed.columns import LABELS, PROMPTS, RESPONSES
+from srlm.seed.columns import LABELS, PROMPTS, RESPONSES, find
 from srlm.seed.files import RawRow
-from srlm.seed.read import checked_string
-from srlm.seed.turns import answer_of, prompt_of
+from srlm.seed.forms import SYSTEMS, first
+from srlm.seed.turns import answer_of, joined, prompt_of, with_system
+from srlm.seed.values import checked_string
 
-CONVERSATIONS = ("messages", "conversation", "conversations")
 LISTS = (*(f"{name}s" for name in RESPONSES), "candidates")
 GROUPS = ("prompt_group", "group")
 # Only names that can hardly mean anything but people's opinion: a "score" may be anybody's.
@@ -50,16 +49,19 @@ class Item:
 
 
 def guess(given: Columns, row: RawRow) -> Columns:
-    """`given`, and what it leaves open by the usual names in the first row. Raises UserError where nothing fits."""
+    """`given`, and what it leaves open by usual names in a sample of the rows. Raises UserError where nothing fits."""
     columns = given.model_copy(update=_guessed(given, row.values))
     for name in _used(columns):
         if name not in row.values:
             raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name an existing column")
-    if not columns.judge_prompt and not columns.prompt:
-        raise UserError(f"{row.where}: no prompt column ({_found(row)})", "name it: --prompt COL")
-    if not columns.judge_prompt and not columns.responses and not _ends_with_answer(row, columns):
-        fix = "name it: --response COL, or --judge-prompt COL if a column holds complete judge prompts"
-        raise UserError(f"{row.where}: no response column ({_found(row)})", fix)
+    missing = {} if columns.prompt else {"no prompt column": "--prompt COL"}
+    if not columns.responses and not (columns.prompt and _ends_with_answer(row, columns)):
+        missing["no response column"] = "--response COL"
+    if missing and not columns.judge_prompt:
+        options = " ".join(missing.values())
+        fix = f"name {'it' if len(missing) == 1 else 'them'}: {options}"
+        fix += ", or --judge-prompt COL if a column holds complete judge prompts"
+        raise UserError(f"{row.where}: {', '.join(missing)} ({_found(row)})", fix)
     return columns
 
 
@@ -68,14 +70,15 @@ def _guessed(given: Columns, names: dict[str, Any]) -> dict[str, Any]:
     if not given.judge_prompt:
         responses = given.responses or _responses(names)
         found["responses"] = responses
-        found["prompt"] = given.prompt or _first((*CONVERSATIONS, *PROMPTS), names, responses)
+        rest = {name: value for name, value in names.items() if name not in responses}
+        found["prompt"] = given.prompt or find(PROMPTS, rest)
     if not given.human_score and not given.human_rank and not given.human_label:
         several = len(found.get("responses", [])) == 2
-        label = _first(LABELS, names) if several else None
-        score = None if label else _first(HUMAN_SCORES, names)
-        rank = None if label or score else _first(HUMAN_RANKS, names)
+        label = find(LABELS, names) if several else None
+        score = None if label else first(HUMAN_SCORES, names)
+        rank = None if label or score else first(HUMAN_RANKS, names)
         found |= {"human_label": label, "human_score": score, "human_rank": rank}
-    found["group"] = given.group or _first(GROUPS, names)
+    found["group"] = given.group or first(GROUPS, names)
     return found
 
 
@@ -88,12 +91,8 @@ def _responses(names: dict[str, Any]) -> list[str]:
     side_by_side = next((found for found in stems.values() if len(found) > 1), None)
     if side_by_side:
         return sorted(side_by_side, key=lambda name: (len(name), name))
-    one = _first((*RESPONSES, *LISTS), names)
+    one = first((*RESPONSES, *LISTS), names) or find(RESPONSES, names)
     return [one] if one else []
-
-
-def _first(known: Iterable[str], names: Iterable[str], taken: Iterable[str] = ()) -> str | None:
-    return next((name for name in known if name in names and name not in taken), None)
 
 
 def _used(columns: Columns) -> list[str]:
@@ -106,8 +105,8 @@ def _found(row: RawRow) -> str:
 
 
 def _ends_with_answer(row: RawRow, columns: Columns) -> bool:
-    value = row.values[str(columns.prompt)]
-    return isinstance(value, list) and answer_of(row, str(columns.prompt), value)[1] is not None
+    messages, answer = answer_of(row, str(columns.prompt), row.values[str(columns.prompt)])
+    return bool(messages) and answer is not None
 
 
 def item_of(columns: Columns, row: RawRow) -> Item:
@@ -123,13 +122,28 @@ def item_of(columns: Columns, row: RawRow) -> Item:
     if columns.reference:
         reference = checked_string(row, columns.reference, row.values.get(columns.reference))
     if columns.responses:
-        return Item(prompt_of(row, name, row.values[name]), _texts(row, columns.responses), reference)
+        value = row.values[columns.responses[0]]
+        if len(columns.responses) == 1 and _is_talk(value):
+            before, answer = answer_of(row, columns.responses[0], value)
+            messages, responses = joined(prompt_of(row, name, row.values[name]), before), [answer or ""]
+        else:
+            messages, responses = prompt_of(row, name, row.values[name]), _texts(row, columns.responses)
+        return Item(_with_system(row, messages), responses, reference)
     messages, answer = answer_of(row, name, row.values[name])
     if answer is None:
         raise UserError(
             f"{row.where}: {name} does not end with an assistant's turn", "name the response column: --response COL"
         )
-    return Item(messages, [answer], reference)
+    return Item(_with_system(row, messages), [answer], reference)
+
+
+def _is_talk(value: Any) -> bool:
+    """Whether a list is one answer as turns, and not several answers."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _with_system(row: RawRow, messages: Messages) -> Messages:
+    return with_system(row, first(SYSTEMS, row.values), messages)
 
 
 def _texts(row: RawRow, names: list[str]) -> list[str]:
@@ -151,4 +165,5 @@ def is_list(columns: Columns, row: RawRow) -> bool:
     """Whether the row's figures are lists, one value for each response."""
     if len(columns.responses) != 1:
         return len(columns.responses) > 1
-    return isinstance(row.values[columns.responses[0]], list) or columns.responses[0] in LISTS
+    value = row.values[columns.responses[0]]
+    return (isinstance(value, list) and not _is_talk(value)) or columns.responses[0] in LISTS

@@ -26,7 +26,7 @@ from srlm.judge_file.request import STDIN, Request
 from srlm.judge_file.summary import Summary
 from srlm.process.launch import Watch, run_child
 from srlm.process.lock import locked
-from srlm.seed.files import stream_table
+from srlm.seed.files import sample, stream_table
 from srlm.settings import SCORED_BY
 from srlm.store import file_digest, read_json, write_json
 
@@ -88,12 +88,11 @@ def _input_file(file: str) -> Iterator[Path]:
 
 def check(path: Path, request: Request) -> Input:
     """Read all of the input once: guess the columns, and find what is wrong with a row before a model is loaded."""
-    found: Input | None = None
+    first = sample(path)
+    found = Input(path, guess(request.columns, first))
+    found.as_list = is_list(found.columns, first)
     pairwise = request.config.judge.compares
     for row in stream_table(path):
-        if found is None:
-            found = Input(path, guess(request.columns, row))
-            found.as_list = is_list(found.columns, row)
         item = item_of(found.columns, row)
         if len(item.responses) < 2 and pairwise:
             raise UserError(f"{row.where}: mode pairwise needs at least two responses per row", "use --mode sampled")
@@ -102,7 +101,6 @@ def check(path: Path, request: Request) -> Input:
         human_marks(found.columns, row, len(item.responses))
         found.names |= dict.fromkeys(row.values)
         found.count = row.number
-    assert found is not None  # stream_table raises for a file without rows
     found.added = added_names(found.names)
     say(f"Columns: {found.columns.shown()}")
     if found.added["score"] != "score":

@@ -13,6 +13,7 @@ from srlm.judge_file.columns import Columns, Item
 from srlm.judge_file.job import Judged
 from srlm.records import JudgeEval
 from srlm.seed.files import RawRow
+from srlm.seed.values import checked_number
 from srlm.store import digest
 
 MOST = 2000  # responses at most of one group: pairs grow by the square
@@ -71,7 +72,7 @@ def _mean(row: RawRow, name: str, value: Any) -> float | None:
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in values):
         raise UserError(f"{row.where}: {name} must be a number, found {value!r}", "give a number or a list of numbers")
-    known = [float(one) for one in values if one is not None and math.isfinite(one)]
+    known = [number for one in values if (number := checked_number(row, name, one)) is not None]
     return math.fsum(known) / len(known) if known else None
 
 

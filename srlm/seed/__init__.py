@@ -1,4 +1,4 @@
-"""Seed data: files -> checked rows (`files`, `read`), what fits the context (`fit`), held-out splits (`split`).
+"""Seed data: files -> checked rows (`files`, `forms`, `read`), what fits the context (`fit`), held out (`split`).
 
 What people have instead becomes seed files in `oasst` and `ranked` (through `divide`), and in `from_scores`.
 """

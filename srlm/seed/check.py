@@ -33,7 +33,7 @@ DOMINATES = 2 / 3  # share of one score: a judge that always gave it would be ri
 PLACES = 3  # named with each finding
 ANY, MANY, NOTE = "any", "many", "note"
 CHECKS = {
-    "shape": (ANY, "rows of the wrong shape: srlm init stops at the first"),
+    "shape": (MANY, "rows of the wrong shape: srlm leaves them out, and stops where most rows are so"),
     "refused": (ANY, "conversations that the model's chat template refuses: srlm init stops at the first"),
     "left out": (MANY, "rows that srlm leaves out"),
     "off the scale": (
@@ -56,6 +56,10 @@ CHECKS = {
     "contradiction": (NOTE, "responses that also occur with a different score"),
     "no ranking": (NOTE, "no prompt has two responses with different scores: the judge's ranking cannot be measured"),
     "filled": (NOTE, "rows with complete judge prompts: not compared with other prompts, and never held out"),
+    "not compared": (
+        NOTE,
+        "evaluation rows without a prompt that can be read: training rows are not compared with them",
+    ),
     "end of turn": (NOTE, "the chat template puts no end token after a reply: training adds the tokenizer's"),
 }
 
@@ -146,7 +150,9 @@ def check_files(files: list[SeedFile], against: list[Path], model: str | None) -
     check = _Check(checked)
     for path in against:
         for where, text in evaluation_prompts(path):
-            if text.strip():
+            if not text.strip():
+                check.find(str(path), "not compared", [where])
+            else:
                 check.held_out.add(str(path), where, [{"role": "user", "content": text}])
     reports = {file.path: FileReport(file) for file in files}
     for file in sorted(files, key=lambda file: not file.held_out):  # what is held out must be known first

@@ -20,7 +20,7 @@ def show(report: CheckReport, as_json: bool) -> None:
     else:
         out().print(_files(data["files"]), width=_width())
         for line in _histograms(data):
-            out().print(safe(line), soft_wrap=True)
+            out().print(safe(line), width=_width(), overflow="fold")
         if data["findings"]:
             out().print(_findings(data["findings"]), width=_width())
     harm = f"{len(report.harmful)} that would harm training" if report.harmful else "none that would harm training"
@@ -62,20 +62,25 @@ def _shares(counts: dict[str, int]) -> str:
 
 
 def _findings(findings: list[dict[str, Any]]) -> Table:
-    table = _table("", "file", "count", "finding", "examples")
+    """Each finding as a line, and below it its file with a few places: only that text goes on in the next line."""
+    table = _table("", "count", "finding")
     for finding in findings:
-        places = re.sub(
-            r"(^|; |[=~] )[^\s;]*/", r"\1", "; ".join(finding["places"])
-        )  # the column beside has the whole path
-        table.add_row(
-            finding["level"], safe(finding["file"]), f"{finding['count']:,}", safe(finding["text"]), safe(places)
-        )
+        table.add_row(finding["level"], f"{finding['count']:,}", safe(f"{finding['text']}\n{_places(finding)}"))
     return table
+
+
+def _places(finding: dict[str, Any]) -> str:
+    """The file, named once, and its places: "seeds/ift.jsonl:5 = bench.json: row 1; :9"."""
+    file, places = str(finding["file"]), finding["places"]
+    inside = [place.replace(f"{file}: ", "").replace(file, "") for place in places]
+    inside = [re.sub(r"(^|[=~] )[^\s;]*/", r"\1", place) for place in inside]  # of another file, its name
+    between = ": " if places and places[0].startswith(f"{file}: ") else ""
+    return file + between + "; ".join(inside)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        right = column in ("rows", "usable", "prompts", "multi-turn", "with system", "count")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        words = column in ("file", "kind", "finding", "")
+        table.add_column(column, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     return table

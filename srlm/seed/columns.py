@@ -3,21 +3,36 @@
 A dot reaches into lists: `completions.response` are the answers of a row whose column `completions` is a list.
 """
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from srlm.errors import UserError
+from srlm.seed import forms
 from srlm.seed.files import RawRow
+from srlm.seed.forms import SYSTEMS
+from srlm.seed.values import RowError, rating
 
-PROMPTS = ("messages", "prompt", "instruction", "question", "query", "input")
-SYSTEMS = ("system", "system_prompt")
-RESPONSES = ("response", "output", "answer", "completion", "generation", "text")
+PROMPTS = (*forms.CONVERSATIONS, *forms.PROMPTS)
+RESPONSES = (*forms.RESPONSES, "text")
 # The mean over several aspects comes before one overall number where a file has both.
 SCORES = ("score", "human_score", "human", "fine-grained_score", "overall_score", "rating", "quality", "helpfulness")
 RANKS = ("rank", "human_rank", "ranking")
 LABELS = ("label", "preference", "preferred", "winner")
 _STEMS, _ENDS = (*RESPONSES, "conversation"), (("_1", "_2"), ("_a", "_b"))
+# In the published UltraFeedback, some 2,000 overall scores are 10 where the critique says 1; the aspects are right.
+OVERALL, RATINGS = "overall_score", "annotations"
+NO_VERDICT = "no column says which answers are better"
+# A column is found by a part of its name if no other part tells something else of it. What stands further down in the
+# table is about what stands above: a prompt_score is a score.
+_KINDS = (PROMPTS, RESPONSES, SCORES, RANKS, LABELS)
+_ABOUT = {
+    *("id", "ids", "length", "len", "count", "number", "num", "tokens", "token", "model", "source", "type", "lang"),
+    *("language", "reason", "index", "hash", "url", "time", "date", "name"),
+}
+_BREAK = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 OUTPUT_PAIRS = tuple((stem + one, stem + two) for stem in _STEMS for one, two in _ENDS)
 
 
@@ -52,62 +67,85 @@ class RankedColumns:
 
 
 def guess(given: RankedColumns, row: RawRow) -> RankedColumns:
-    """`given`, and what it leaves open by the usual names in the file's first row. Raises UserError where none fits."""
+    """`given`, and what it leaves open by the usual names in a sample of the file's rows.
+
+    Raises UserError that names all that is missing.
+    """
     kinds = [name for name in ("score", "rank", "chosen", "label") if getattr(given, name)]
     if len(kinds) > 1 or (given.rejected and kinds not in ([], ["chosen"])):
         raise UserError("more than one of --score, --rank, --chosen with --rejected, --label", "give only one")
-    columns = _verdict(given, row)
+    missing: dict[str, str] = {}  # what is missing -> the option that names it
+    columns = _verdict(given, row, missing)
+    if not columns.prompt:
+        columns = replace(columns, prompt=find(PROMPTS, row.values))
+    if not columns.system:
+        columns = replace(columns, system=forms.first(SYSTEMS, row.values))
+    whole = columns.chosen or any("conversation" in name or name in forms.CONVERSATIONS for name in columns.response)
+    if not columns.prompt and not whole:
+        missing = {"no prompt column": "--prompt COL"} | missing
+    if missing:
+        fix = f"name {'it' if len(missing) == 1 else 'them'}: {'; '.join(missing.values())}"
+        if {"output", "response", "instances"} & set(row.values) and NO_VERDICT in missing:
+            fix += "; answers that nobody rated can be used as IFT (srlm init --ift FILE)"
+        raise UserError(f"{row.where}: {', '.join(missing)} ({_found(row)})", fix)
     if given.response and (columns.kind == "pair" or columns.response != given.response):
         fix = "give two with --label, one with --score or --rank, none with --chosen and --rejected"
         raise UserError(f"--response {' --response '.join(given.response)} cannot be used like this", fix)
-    if not columns.prompt:
-        columns = replace(columns, prompt=_first(PROMPTS, row.values))
-    if not columns.system:
-        columns = replace(columns, system=_first(SYSTEMS, row.values))
     used = (columns.prompt, columns.score, columns.rank, columns.chosen, columns.rejected, columns.label)
     for name in (*columns.response, *filter(None, used)):
         _check(name, row)
-    if not columns.prompt and not columns.chosen and "conversation" not in columns.response[0]:
-        raise UserError(f"{row.where}: no prompt column ({_found(row)})", "name it: --prompt COL")
     return columns
 
 
-def _verdict(given: RankedColumns, row: RawRow) -> RankedColumns:
+def _verdict(given: RankedColumns, row: RawRow, missing: dict[str, str]) -> RankedColumns:
     """The columns of answers and of what people thought of them."""
     names = row.values
     if given.chosen or given.rejected or ({"chosen", "rejected"} <= set(names) and not _any_verdict(given)):
         return replace(given, chosen=given.chosen or "chosen", rejected=given.rejected or "rejected")
     outputs = given.response or next((pair for pair in OUTPUT_PAIRS if set(pair) <= set(names)), ())
+    label = given.label or (None if _any_verdict(given) else find(LABELS, names))
+    if label and len(outputs) < 2 and str(names.get(label)).lower() in ("true", "false"):  # as KTO has it
+        return _rated(replace(given, label=None, score=label), row, missing)
     if given.label or (len(outputs) == 2 and not _any_verdict(given)):
-        label = given.label or _first(LABELS, names)
-        if label and len(outputs) == 2:
-            return replace(given, response=outputs, label=label)
-        missing = "--response COL --response COL" if label else "--label COL"
-        raise UserError(f"{row.where}: it is not clear which output is better ({_found(row)})", f"name it: {missing}")
-    return _rated(given, row)
+        if not label:
+            missing["it is not clear which output is better"] = "--label COL"
+        if len(outputs) != 2:
+            missing["no two answer columns"] = "--response COL --response COL"
+        return replace(given, response=outputs, label=label)
+    return _rated(given, row, missing)
 
 
 def _any_verdict(given: RankedColumns) -> bool:
     return bool(given.score or given.rank or given.label)
 
 
-def _rated(given: RankedColumns, row: RawRow) -> RankedColumns:
+def _rated(given: RankedColumns, row: RawRow, missing: dict[str, str]) -> RankedColumns:
     """Answers with scores or ranks, side by side in the row, or in one list of it."""
     verdict = given.score or given.rank or ""
     stem = verdict.partition(".")[0] if "." in verdict and verdict not in row.values else ""
-    for response in given.response or _paths(row, RESPONSES, stem):
-        if given.score or given.rank:
+    responses = given.response or tuple(_paths(row, RESPONSES, stem))
+    if not responses and (talk := forms.first(forms.CONVERSATIONS, row.values)) and forms.has_answer(row):
+        responses = (talk,)  # whole conversations, each rated for its last turn
+    for response in responses:
+        if verdict:
             return replace(given, response=(response,))
         if score := _beside(row, SCORES, response):
-            return replace(given, response=(response,), score=score)
+            return replace(given, response=(response,), score=_ratings(row, score))
         if rank := _beside(row, RANKS, response):
             return replace(given, response=(response,), rank=rank)
-    if given.score or given.rank:
-        raise UserError(f"{row.where}: no answer column ({_found(row)})", "name it: --response COL")
-    fix = "name it: --score, --rank, --label COL, or --chosen COL --rejected COL"
-    if {"output", "response", "instances"} & set(row.values):
-        fix += "; answers that nobody rated can be used as IFT (srlm init --ift FILE)"
-    raise UserError(f"{row.where}: no column says which answers are better ({_found(row)})", fix)
+    if not responses:
+        missing["no answer column"] = "--response COL"
+    if not verdict and (responses or not [*_paths(row, SCORES, ""), *_paths(row, RANKS, "")]):
+        missing[NO_VERDICT] = "--score, --rank, --label COL, or --chosen COL --rejected COL"
+    return given
+
+
+def _ratings(row: RawRow, score: str) -> str:
+    """The ratings of the aspects where they stand beside an overall score: see OVERALL."""
+    head, _, name = score.rpartition(".")
+    ratings = f"{head}.{RATINGS}" if head else RATINGS
+    found = column(row, ratings) if name == OVERALL and (head or RATINGS in row.values) else None
+    return ratings if any(found if isinstance(found, list) else [found]) else score
 
 
 def _beside(row: RawRow, names: tuple[str, ...], response: str) -> str | None:
@@ -117,7 +155,9 @@ def _beside(row: RawRow, names: tuple[str, ...], response: str) -> str | None:
 
 
 def _paths(row: RawRow, names: tuple[str, ...], stem: str) -> Iterator[str]:
-    """Columns, or keys in a list of objects, with one of these names or its plural; below `stem` only, where given."""
+    """Columns, or keys in a list of objects, with one of these names or its plural, or at last with a name as a part;
+    below `stem` only, where given.
+    """
     known = (*names, *(f"{name}s" for name in names))
     for column in sorted(set(row.values) & set(known), key=known.index):
         if not stem and not _objects(row.values[column]):
@@ -126,6 +166,27 @@ def _paths(row: RawRow, names: tuple[str, ...], stem: str) -> Iterator[str]:
         keys = _objects(value)
         if not stem or column == stem:
             yield from (f"{column}.{key}" for key in sorted(keys & set(names), key=names.index))
+    if not stem and not set(row.values) & set(known) and (found := _by_parts(names, row.values)):
+        yield found
+
+
+def find(names: tuple[str, ...], values: dict[str, Any]) -> str | None:
+    """The column with the first of these names, else the only one that has such a name as a part ("prompt_text")."""
+    return forms.first(names, values) or _by_parts(names, values)
+
+
+def _by_parts(names: tuple[str, ...], values: dict[str, Any]) -> str | None:
+    below = _KINDS[_KINDS.index(names) + 1 :] if names in _KINDS else ()
+    others = _ABOUT.union(*below) - {"text"}
+    for name in names:
+        found = [column for column in values if name in (parts := _parts(column)) - {"text"} and not parts & others]
+        if len(found) == 1 and (name not in SCORES or not math.isnan(rating(values[found[0]])[0])):
+            return found[0]
+    return None
+
+
+def _parts(column: str) -> set[str]:
+    return set(_BREAK.sub(" ", column).lower().split())
 
 
 def _objects(value: Any) -> set[str]:
@@ -134,13 +195,9 @@ def _objects(value: Any) -> set[str]:
     return set() if keys >= {"role", "content"} or keys >= {"from", "value"} else keys
 
 
-def _first(names: tuple[str, ...], values: dict[str, Any]) -> str | None:
-    return next((name for name in names if name in values), None)
-
-
 def _check(name: str, row: RawRow) -> None:
     if name not in row.values and name.partition(".")[0] not in row.values:
-        raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name an existing column")
+        raise RowError(row, f"no column {name} ({_found(row)})", "name an existing column")
 
 
 def _found(row: RawRow) -> str:

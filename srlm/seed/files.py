@@ -7,11 +7,13 @@ of different forms up to one schema, and its CSV reader takes "NA" for missing a
 without a word.
 """
 
+import ast
 import csv
 import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +26,10 @@ from srlm.errors import UserError
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 # CSV knows only text: these columns are converted, and an empty cell in them means that there is no value.
 _CSV_NUMBERS = ("score", "human_score", "human_rank")
-_CSV_JSON = ("messages",)
+_LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue", "responses", "completions")
+_TURNS = re.compile(r"""\[\s*\{\s*["'](?:role|content|from|value)["']""")  # how a list of turns begins
+NOTHING: tuple[Any, ...] = (None, "", [])  # what a column without a value holds
+PEEKED = 1000  # rows that `sample` reads at least
 _BETWEEN = re.compile(r"[\s,]*")  # what stands between the rows of a list
 MEGABYTE, LONG = 10**6, 20  # bytes; megabytes from which on the progress is shown: some seconds
 _MEND = "fix that line (a file holds a list of objects, or one object per line)"
@@ -46,6 +51,28 @@ _Reader = Callable[[Path, BinaryIO], Iterator[RawRow]]
 def read_table(path: Path) -> list[RawRow]:
     """All rows of a JSONL, JSON, CSV or Parquet file. Raises UserError naming file and line for whatever is wrong."""
     return list(stream_table(path))
+
+
+def sample(path: Path) -> RawRow:
+    """A row with the columns that most rows have, each with its first value: what the columns hold.
+
+    So the order of the rows plays no part, and neither does a stray row. It reads `PEEKED` rows, and on for as long as
+    a column has no value.
+    """
+    values: dict[str, Any] = {}
+    firsts: dict[frozenset[str], RawRow] = {}
+    counts: Counter[frozenset[str]] = Counter()
+    for count, row in enumerate(stream_table(path), 1):
+        names = frozenset(row.values)
+        firsts.setdefault(names, row)
+        counts[names] += 1
+        values |= {name: value for name, value in row.values.items() if value not in NOTHING and name not in values}
+        usual = min(counts, key=lambda names: (-counts[names], sorted(names))) if count >= PEEKED else None
+        if usual and usual <= values.keys():
+            break
+    usual = min(counts, key=lambda names: (-counts[names], sorted(names)))
+    first = firsts[usual]
+    return RawRow(first.number, first.where, {name: values.get(name) for name in first.values})
 
 
 def stream_table(path: Path, typed: bool = True, watched: bool = False) -> Iterator[RawRow]:
@@ -176,19 +203,33 @@ def _csv(path: Path, file: BinaryIO, typed: bool) -> Iterator[RawRow]:
 
 
 def _from_cells(cells: dict[str, str]) -> dict[str, Any]:
-    """Cells of the number and JSON columns as values; one that is neither stays text, and is refused as such later."""
+    """Cells of the number columns and lists of turns as values; one that is neither stays text, as it was written."""
     row: dict[str, Any] = dict(cells)
-    for column in (*_CSV_NUMBERS, *_CSV_JSON):
-        if column in row:
-            row[column] = _value(row[column], column) if row[column].strip() else None
+    for column, text in cells.items():
+        if column in (*_CSV_NUMBERS, *_LISTS) and not text.strip():
+            row[column] = None
+        elif column in _CSV_NUMBERS:
+            row[column] = _number(text)
+        elif (column in _LISTS and text.lstrip().startswith("[")) or _TURNS.match(text.lstrip()):
+            row[column] = _listed(text)
     return row
 
 
-def _value(text: str, column: str) -> Any:
+def _number(text: str) -> Any:
     try:
-        return float(text) if column in _CSV_NUMBERS else json.loads(text)
+        return float(text)
     except ValueError:
         return text
+
+
+def _listed(text: str) -> Any:
+    """A list in a cell: JSON, or as Python shows it (pandas writes it so)."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
 
 
 def _parquet(path: Path, file: BinaryIO) -> Iterator[RawRow]:

@@ -13,11 +13,13 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.judge.parse import DEFAULT_SCALE, parse_score
 from srlm.records import LeftOut
-from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column
+from srlm.seed import forms
+from srlm.seed.columns import PROMPTS, RESPONSES, SCORES, column, find
 from srlm.seed.divide import ROWS
-from srlm.seed.files import RawRow, stream_table
-from srlm.seed.read import OTHER_SCORE, checked_string
-from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
+from srlm.seed.files import RawRow, sample, stream_table
+from srlm.seed.read import OTHER_SCORE
+from srlm.seed.turns import answer_of, joined, prompt_of, why_no_prompt, with_system
+from srlm.seed.values import RowError, checked_string, rating, stop_if_most
 from srlm.store import write_rows
 
 RATIONALES = ("judgement", "rationale", "justification", "feedback", "critique", "explanation", "review", "comment")
@@ -58,33 +60,39 @@ class ScoresReport:
 
 def columns_of_scores(path: Path, given: dict[str, str | None]) -> dict[str, str]:
     """prompt, response, score and rationale -> column: as given, else by usual names. Raises UserError for a gap."""
-    first = next(stream_table(path))
+    first = sample(path)
     for value in first.values.values():
         if isinstance(value, str) and all(mark in value for mark in _JUDGE_PROMPT):
             problem = f"{first.where}: holds complete judge prompts, each with its own rubric and marks from 1 to 5"
             fix = "EFT needs columns of prompts, responses, rationales, and scores by the rubric of prompts/judge.txt"
             raise UserError(problem, fix)
-    found = {}
-    for name, usual in _USUAL.items():
-        column_name = given.get(name) or next((one for one in usual if one in first.values), None)
-        if column_name is None:
-            there = ", ".join(map(str, first.values))
-            raise UserError(f"{first.where}: no {name} column (found: {there})", f"name it: --{name} COL")
-        found[name] = column_name
-    return found
+    found = {name: given.get(name) or find(usual, first.values) for name, usual in _USUAL.items()}
+    if missing := [name for name, column_name in found.items() if column_name is None]:
+        problem = ", ".join(f"no {name} column" for name in missing)
+        options = " ".join(f"--{name} COL" for name in missing)
+        there = ", ".join(map(str, first.values))
+        fix = f"name {'it' if len(missing) == 1 else 'them'}: {options}"
+        raise UserError(f"{first.where}: {problem} (found: {there})", fix)
+    return {name: str(column_name) for name, column_name in found.items()}
 
 
 def from_scores(path: Path, out: Path, columns: dict[str, str]) -> ScoresReport:
     """Write the EFT file `out`, and beside it what was left out. Raises UserError with the place for what is wrong."""
     report = ScoresReport(out)
     rows: list[dict[str, Any]] = []
+    wrong: list[RowError] = []
     for raw in stream_table(path):
-        row = _row(raw, columns, report)
+        try:
+            row = _row(raw, columns, report)
+        except RowError as error:
+            wrong += [error] if error.shape else []
+            row = error.reason
         if isinstance(row, str):
             report.dropped.append(LeftOut(where=raw.where, what=ROWS, reason=row))
         else:
             rows.append(row)
             report.scores[row["score"]] += 1
+    stop_if_most(wrong, len(rows) + len(report.dropped))
     report.rows = len(rows)
     if not rows:
         first = report.dropped[0]
@@ -96,7 +104,8 @@ def from_scores(path: Path, out: Path, columns: dict[str, str]) -> ScoresReport:
 def _row(raw: RawRow, columns: dict[str, str], report: ScoresReport) -> dict[str, Any] | str:
     """The EFT row, in the columns that `read_eft` knows, or the reason why there is none."""
     before, text = answer_of(raw, columns["response"], column(raw, columns["response"]))
-    messages = before or prompt_of(raw, columns["prompt"], column(raw, columns["prompt"]))
+    messages = joined(prompt_of(raw, columns["prompt"], column(raw, columns["prompt"])), before)
+    messages = with_system(raw, forms.first(forms.SYSTEMS, raw.values), messages)
     if reason := why_no_prompt(messages):
         return reason
     rationale = checked_string(raw, columns["rationale"], column(raw, columns["rationale"])).strip()
@@ -116,14 +125,11 @@ def _score(raw: RawRow, name: str) -> float | None:
     value = column(raw, name)
     if isinstance(value, list | dict):
         raise UserError(f"{raw.where}: {name} holds a {type(value).__name__}", "give one score per row")
-    try:
-        score = math.nan if value is None or isinstance(value, bool) else float(value)
-    except (ValueError, OverflowError):
+    score, scale = rating(value)
+    if not math.isfinite(score) or isinstance(value, bool):
         return None
-    if not math.isfinite(score):
-        return None
-    if not LOW <= score <= HIGH:
-        problem = f"{raw.where}: {name} {score:g} is not on the rubric's scale, {LOW:g} to {HIGH:g}"
+    if not LOW <= score <= HIGH or scale not in ("", f"of {HIGH:g}"):
+        problem = f"{raw.where}: {name} {value} is not on the rubric's scale, {LOW:g} to {HIGH:g}"
         raise UserError(problem, "convert all scores to that scale first")
     return score
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ from pydantic import ValidationError
 from srlm.errors import UserError
 from srlm.judge.parse import parse_score
 from srlm.records import EFTRow, IFTRow, PromptRow, RankedRow
-from srlm.seed.files import RawRow, stream_table
-from srlm.seed.read import PROMPT_FORMS, make_row
-from srlm.seed.turns import prompt_of
+from srlm.seed import forms
+from srlm.seed.columns import OVERALL, RATINGS
+from srlm.seed.files import RawRow, sample, stream_table
+from srlm.seed.read import make_row
+from srlm.seed.values import RowError
 
 Row = IFTRow | EFTRow | PromptRow | RankedRow
 NAMES = {"ift": "IFT", "eft": "EFT", "ranked": "ranked", "eval": "prompts"}  # kind -> what the user calls it
 FOLDER_FILES = ("ift.jsonl", "eft.jsonl", "held_out_eft.jsonl", "eval_prompts.jsonl", "ranked.jsonl")
 _HELD_OUT = re.compile(r"(?<![a-z])(?:held[_-]?out|test|valid(?:ation)?|dev)(?![a-z])")  # in a file's name
 _OWN_EFT = {"group", "judgement", "filled"}  # columns of an EFT row that srlm itself wrote
-_EVALUATION_COLUMNS = tuple(form[0] for form in PROMPT_FORMS)
 _PEEKED = 20  # rows: enough to tell judgements from answers
 
 
@@ -58,40 +59,51 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _seed_file(path: Path) -> SeedFile:
-    first = list(islice(stream_table(path), _PEEKED))
-    kind = _kind(first)
+    first = sample(path)
+    kind = _kind(first, path)
     if kind is None:
-        found = ", ".join(map(str, first[0].values)) or "none"
+        found = ", ".join(map(str, first.values)) or "none"
         fix = "evaluation files go to --against; `srlm seed oasst` reads OASST exports, `seed ranked` rated answers"
-        raise UserError(f"{first[0].where}: these are not the columns of a seed file ({found})", fix)
+        if OVERALL in str(first.values.get("completions")):
+            fix += f" (of UltraFeedback's, some 2,000 {OVERALL} are 10 for 1: its {RATINGS} are used where they are)"
+        raise UserError(f"{first.where}: these are not the columns of a seed file ({found})", fix)
     return SeedFile(path, kind, kind == "eval" or bool(_HELD_OUT.search(path.name.lower())))
 
 
-def _kind(rows: list[RawRow]) -> str | None:
-    columns = set(rows[0].values)
-    if {"messages", "responses"} <= columns:
+def _kind(first: RawRow, path: Path) -> str | None:
+    columns = set(first.values)
+    given = [first.values.get(name) for name in ("prompt", "responses", "completions")]
+    if _listed(given[1], {"text", "human"}):
         return "ranked"
-    if {"response", "judgement", "score"} <= columns and columns & {"messages", "prompt"}:
+    if {"judgement", "score"} <= columns and (forms.has_answer(first) or forms.prompt_column(first.values)):
         return "eft"
-    if {"prompt", "response"} <= columns:  # an answer, or the judgement that a filled judge prompt asks for
-        judgements = sum(parse_score(str(row.values.get("response"))) is not None for row in rows)
-        return "eft" if 2 * judgements > len(rows) else "ift"
-    if "instruction" in columns and columns & {"output", "instances"}:
+    if {"chosen", "rejected"} <= columns or isinstance(given[0], dict) or any(_listed(one, set()) for one in given[1:]):
+        return None  # rated answers, or a tree of OASST
+    if "instruction" in columns and "instances" in columns:
         return "ift"
-    if "messages" in columns and _answered(rows[0].values["messages"]):
-        return "ift"
-    if isinstance(rows[0].values.get("prompt"), dict):
-        return None  # a tree of OASST
-    return "eval" if columns & {"messages", "prompt", "instruction"} else None
+    if forms.has_answer(first):  # an answer, or the judgement that a filled judge prompt asks for
+        return "eft" if _judges(path) else "ift"
+    return "eval" if columns & {*forms.CONVERSATIONS, "prompt", "instruction"} else None
 
 
-def _answered(messages: Any) -> bool:
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    return isinstance(last, dict) and last.get("role") == "assistant"
+def _listed(value: Any, keys: set[str]) -> bool:
+    """Whether a value is a list of objects that have these keys."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and keys <= set(value[0])
+
+
+def _judges(path: Path) -> bool:
+    """Whether most of the file's first answers hold a score, as judgements do."""
+    found = []
+    for raw in stream_table(path):
+        with suppress(RowError):
+            found.append(parse_score(forms.exchange(raw)[1]) is not None)
+        if len(found) == _PEEKED:
+            break
+    return 2 * sum(found) > len(found)
 
 
 def read_row(file: SeedFile, raw: RawRow) -> Row | str:
-    """The row, or the reason why srlm leaves it out. Raises UserError for a row of the wrong shape."""
+    """The row, or the reason why srlm leaves it out. Raises RowError for a row of the wrong shape."""
     if file.kind == "eft" and set(raw.values) >= _OWN_EFT:
         try:
             return EFTRow.model_validate(raw.values)
@@ -104,22 +116,13 @@ def read_row(file: SeedFile, raw: RawRow) -> Row | str:
 def evaluation_prompts(path: Path) -> Iterator[tuple[str, str]]:
     """(place, opening prompt) of each row of an evaluation file, such as AlpacaEval's or MT-Bench's.
 
-    Raises UserError where a row has no column that could be a prompt.
+    The prompt is empty where a row has none that can be read. Raises UserError where a row has no column for it.
     """
     for raw in stream_table(path):
-        column = next((name for name in _EVALUATION_COLUMNS if raw.values.get(name)), None)
-        if column is None:
-            found = ", ".join(map(str, raw.values)) or "none"
-            raise UserError(
-                f"{raw.where}: no prompt column ({found})", f"known columns: {', '.join(_EVALUATION_COLUMNS)}"
-            )
-        text = _opening(raw, column)
-        extra = raw.values.get("input") if column == "instruction" else None
-        yield raw.where, f"{text}\n\n{extra}" if isinstance(extra, str) and extra.strip() else text
-
-
-def _opening(raw: RawRow, column: str) -> str:
-    value = raw.values[column]
-    if isinstance(value, list) and isinstance(value[0], str):  # the user's turns alone, as MT-Bench has them
-        return value[0]
-    return next((turn["content"] for turn in prompt_of(raw, column, value) if turn["role"] == "user"), "")
+        try:
+            messages = forms.prompt(raw)
+        except RowError as error:
+            if error.shape:
+                raise
+            messages = []
+        yield raw.where, next((turn["content"] for turn in messages if turn["role"] == "user"), "")

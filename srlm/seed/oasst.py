@@ -17,8 +17,8 @@ from srlm.errors import UserError
 from srlm.records import RankedResponse
 from srlm.seed.divide import ANSWERS, IFT_SHARE, PROMPTS, Conversation, Ledger, SeedReport, Source, divide
 from srlm.seed.files import FORMATS, RawRow, stream_table
-from srlm.seed.read import checked_number, checked_string
 from srlm.seed.spill import Groups
+from srlm.seed.values import checked_number, checked_string
 from srlm.store import file_digest
 
 KEEP = ("synthetic", "unreviewed")

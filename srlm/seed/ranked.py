@@ -16,12 +16,13 @@ from typing import Any
 
 from srlm.errors import UserError
 from srlm.records import Messages, RankedResponse
-from srlm.seed.columns import RankedColumns, column, guess
+from srlm.seed import forms
+from srlm.seed.columns import OVERALL, RATINGS, RankedColumns, column, guess
 from srlm.seed.divide import ANSWERS, IFT_SHARE, ROWS, Conversation, Ledger, SeedReport, Source, divide, opening_key
-from srlm.seed.files import RawRow, stream_table
-from srlm.seed.read import checked_string
+from srlm.seed.files import RawRow, sample, stream_table
 from srlm.seed.spill import Groups
-from srlm.seed.turns import answer_of, prompt_of, why_no_prompt
+from srlm.seed.turns import answer_of, forked, joined, prompt_of, why_no_prompt, with_system
+from srlm.seed.values import RowError, rating, stop_if_most
 from srlm.store import digest, file_digest
 
 UPPER_QUARTER = 0.75
@@ -39,7 +40,7 @@ class RankedOptions:
 
 def columns_of(path: Path, given: RankedColumns) -> RankedColumns:
     """The columns to be used for `path`. Raises UserError where they cannot be told."""
-    return guess(given, next(stream_table(path)))
+    return guess(given, sample(path))
 
 
 def from_ranked(path: Path, out: Path, columns: RankedColumns, options: RankedOptions) -> SeedReport:
@@ -63,10 +64,15 @@ def from_ranked(path: Path, out: Path, columns: RankedColumns, options: RankedOp
 
 def _source(path: Path, columns: RankedColumns, options: RankedOptions, share: float, ledger: Ledger) -> Source:
     """Read the whole table to disk first: how good an answer is shows only beside all others."""
-    groups, given = Groups(), array("d")
+    groups, given, scales = Groups(), array("d"), _Scales()
+    wrong: list[RowError] = []
     for raw in stream_table(path, watched=True):
         ledger.read[ROWS] += 1
-        answers = _answers(raw, columns)
+        try:
+            answers = _answers(raw, columns, scales)
+        except RowError as error:
+            wrong += [error] if error.shape else []
+            answers = error.reason
         if isinstance(answers, str):
             ledger.drop(ROWS, raw.where, answers)
             continue
@@ -81,7 +87,12 @@ def _source(path: Path, columns: RankedColumns, options: RankedOptions, share: f
             alone = columns.kind != "score" and len(answers) > 1
             item = [raw.where, raw.number, answer.messages, raw.number if alone else 0, answer.text, answer.human]
             groups.add(opening_key(answer.messages), item)
+    stop_if_most(wrong, ledger.read[ROWS])
     good, note = _good(columns, options.good, given, share)
+    aspect = (columns.score or "").rpartition(".")[2]
+    if aspect in (OVERALL, RATINGS):
+        used = "so the ratings of its aspects are used" if aspect == RATINGS else "which cannot be seen here"
+        note += f"; in the published UltraFeedback, some 2,000 of {OVERALL} are 10 where the critique says 1, {used}"
     return Source(_families(groups, ledger), good, "and its best is not good enough for IFT", note)
 
 
@@ -102,6 +113,8 @@ def _good(columns: RankedColumns, asked: float | None, given: "array[float]", sh
         return best, f"IFT takes answers of rank {0.0 - best:g}"
     ordered = sorted(given) or [0.0]
     good = ordered[int(UPPER_QUARTER * len(ordered))] if asked is None else asked
+    if asked is None and good == ordered[0]:  # most have the lowest score, as false in a file of true and false
+        good = next((score for score in ordered if score > good), good)
     return good, f"IFT takes a prompt's best answer if it is rated {good:g} or higher (--good)"
 
 
@@ -147,12 +160,39 @@ def _why_not(answer: _Answer, max_chars: int) -> str | None:
     return "longer than --max-chars" if longest > max_chars else None
 
 
-def _answers(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
+class _Scales:
+    """Reads scores, and sees to it that all of a file are on one scale."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}  # scale -> the first value on it
+
+    def number(self, raw: RawRow, name: str, value: Any) -> float:
+        """A score or rank; NaN for what is missing or no number, as "N/A". The mean of the ratings of aspects."""
+        if isinstance(value, dict) and all(
+            isinstance(aspect, dict) and "Rating" in aspect for aspect in value.values()
+        ):
+            known = [one for aspect in value.values() if math.isfinite(one := rating(aspect["Rating"])[0])]
+            return mean(known) if known else math.nan
+        if isinstance(value, list | dict):
+            raise RowError(raw, f"{name} holds a {type(value).__name__}, not a number", "name another column")
+        number, scale = rating(value)
+        if scale and math.isfinite(number) and self.seen.setdefault(scale, str(value)) and len(self.seen) > 1:
+            first = next(iter(self.seen.values()))
+            problem = f"{raw.where}: {name} {str(value)!r} is on another scale than {first!r} before it"
+            raise UserError(problem, "convert all scores to one scale first")
+        return number
+
+
+def _answers(raw: RawRow, columns: RankedColumns, scales: _Scales) -> list[_Answer] | str:
     """The row's answers, or the reason why it gives none."""
     if columns.kind in ("score", "rank"):
-        return _rated(raw, columns)
+        return _rated(raw, columns, scales)
     names = (columns.chosen, columns.rejected) if columns.chosen else columns.response
-    first, second = (_answer(raw, columns, str(name), column(raw, str(name))) for name in names)
+    given = [column(raw, str(name)) for name in names]
+    first, second = (_answer(raw, columns, str(name), value) for name, value in zip(names, given, strict=True))
+    if first.messages != second.messages and (found := forked(*given)):
+        messages = prompt_of(raw, str(names[0]), found[0])
+        first, second = (replace(first, messages=messages, text=text) for text in found[1:])
     if first.messages != second.messages:
         return "the two conversations differ before the last answer"
     better = 0 if columns.chosen else _better(raw, columns)
@@ -161,9 +201,10 @@ def _answers(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
     return [replace(first, human=float(better == 0)), replace(second, human=float(better == 1))]
 
 
-def _rated(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
+def _rated(raw: RawRow, columns: RankedColumns, scales: _Scales) -> list[_Answer] | str:
     """One answer with its score or rank, or as many as the row's lists hold."""
-    texts, marks = column(raw, columns.response[0]), column(raw, columns.score or columns.rank or "")
+    name = columns.score or columns.rank or ""
+    texts, marks = column(raw, columns.response[0]), column(raw, name)
     if not isinstance(marks, list):
         texts, marks = [texts], [marks]
     if not isinstance(texts, list) or len(texts) != len(marks):
@@ -172,29 +213,16 @@ def _rated(raw: RawRow, columns: RankedColumns) -> list[_Answer] | str:
     found = []
     for text, mark in zip(texts, marks, strict=True):
         answer = _answer(raw, columns, columns.response[0], text)
-        found.append(replace(answer, human=0.0 + sign * _number(raw, columns, mark)))  # no -0.0
+        found.append(replace(answer, human=0.0 + sign * scales.number(raw, name, mark)))  # no -0.0
     return found
-
-
-def _number(raw: RawRow, columns: RankedColumns, value: Any) -> float:
-    """A score or rank; NaN for what is missing or no number, as "N/A"."""
-    if isinstance(value, list | dict):
-        name = columns.score or columns.rank
-        raise UserError(f"{raw.where}: {name} holds a {type(value).__name__}, not a number", "name another column")
-    try:
-        return math.nan if value is None or isinstance(value, bool) else float(value)
-    except (ValueError, OverflowError):
-        return math.nan
 
 
 def _answer(raw: RawRow, columns: RankedColumns, name: str, value: Any) -> _Answer:
     """An answer and what came before it: its own conversation, where it is a whole one, else the prompt column's."""
     before, text = answer_of(raw, name, value)
-    messages = before or (prompt_of(raw, columns.prompt, column(raw, columns.prompt)) if columns.prompt else [])
-    system = checked_string(raw, columns.system, column(raw, columns.system)) if columns.system else ""
-    if system.strip() and messages and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": system}, *messages]
-    return _Answer(messages, text or "")
+    asked = prompt_of(raw, columns.prompt, column(raw, columns.prompt)) if columns.prompt else []
+    system = columns.system or forms.first(forms.SYSTEMS, raw.values)
+    return _Answer(with_system(raw, system, joined(asked, before)), text or "")
 
 
 def _better(raw: RawRow, columns: RankedColumns) -> int | str:

@@ -1,11 +1,12 @@
 """Seed rows in any accepted form -> IFTRow, EFTRow, PromptRow, with what was dropped and why.
 
-A row of the wrong shape (columns, types, roles) stops with its place, since all others are likely wrong too. A row of
-the right shape that cannot be used (nothing in it, a duplicate, a judgement without its score) is dropped and counted.
+A row that cannot be used (a tool's turn, nothing in it, a duplicate, a judgement without its score) is dropped and
+counted. So is a row of the wrong shape (columns, types, roles); where most rows are so, the first stops with its place,
+since that is another kind of file. `forms` says where a row has its prompt and its answer.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,26 +16,13 @@ from srlm.errors import UserError
 from srlm.judge.parse import DEFAULT_SCALE, Scale, parse_score
 from srlm.records import EFTRow, IFTRow, Messages, PromptRow, RankedResponse, RankedRow, RatedRow, Record
 from srlm.seed.files import RawRow, read_table
+from srlm.seed.forms import exchange, judged, prompt, wrong_columns
+from srlm.seed.turns import why_no_prompt
+from srlm.seed.values import RowError, checked_number, checked_string, stop_if_most
 from srlm.store import digest
 
 R = TypeVar("R", IFTRow, EFTRow, PromptRow, RankedRow, RatedRow)
 
-Form = tuple[str, ...]
-INSTANCES: Form = ("instruction", "instances")  # of Self-Instruct: several inputs and outputs to one instruction
-IFT_FORMS: tuple[Form, ...] = (
-    ("messages",),
-    ("prompt", "response"),
-    ("instruction", "output"),
-    INSTANCES,
-)
-PROMPT_FORMS: tuple[Form, ...] = (("messages",), ("prompt",), ("instruction",), ("question",), ("turns",), ("input",))
-RANKED_FORMS: tuple[Form, ...] = (("messages", "responses"),)
-FILLED: Form = ("prompt", "response")
-EFT_FORMS: tuple[Form, ...] = (
-    ("messages", "response", "judgement", "score"),
-    ("prompt", "response", "judgement", "score"),
-    FILLED,
-)
 NO_SCORE = "the judgement has no score on the rubric's scale"
 OTHER_SCORE = "the judgement's score is not the row's score"
 ONE_RESPONSE = "fewer than two different responses"
@@ -66,24 +54,20 @@ def drop(row: IFTRow | EFTRow | PromptRow | RankedRow | RatedRow, reason: str) -
 
 
 def read_ift(path: Path) -> Read[IFTRow]:
-    """Instruction data: messages, prompt/response, instruction[/input]/output or instruction/instances rows.
-
-    Raises UserError with place.
-    """
+    """Instruction data, see `forms.exchange`, and Self-Instruct's tasks. Raises UserError with place."""
     return _read(path, "ift")
 
 
 def read_prompts(path: Path) -> Read[PromptRow]:
-    """Evaluation prompts, see `PROMPT_FORMS`; answers in them are ignored."""
+    """Evaluation prompts, see `forms.prompt`; answers in them are ignored."""
     return _read(path, "eval")
 
 
 def read_eft(path: Path, scale: Scale = DEFAULT_SCALE) -> Read[EFTRow]:
-    """Judging data on the rubric's scale, see `EFT_FORMS`.
+    """Judging data on the rubric's scale: see `forms.judged`, with judgement and score; or whole judge prompts.
 
-    Optional are prompt_group, human_score and human_rank (the lowest is the best).
-
-    Raises UserError with the place for a row of the wrong shape, and where most judgements do not hold their score.
+    Optional are prompt_group, human_score and human_rank (the lowest is the best). Raises UserError with the place
+    where most rows are of the wrong shape, or most judgements do not hold their score.
     """
     return _read(path, "eft", scale)
 
@@ -96,19 +80,21 @@ def read_ranked(path: Path) -> Read[RankedRow]:
 def make_row(kind: str, raw: RawRow, scale: Scale = DEFAULT_SCALE) -> IFTRow | EFTRow | PromptRow | RankedRow | str:
     """One row of a file of this kind (ift, eft, ranked, eval), or the reason why it cannot be used.
 
-    `scale` is that of the scores of EFT.
-
-    Raises UserError with the place for a row of the wrong shape.
+    `scale` is that of the scores of EFT. Raises RowError with the place for a row of the wrong shape.
     """
-    kinds: dict[str, tuple[Sequence[Form], Callable[[RawRow, Form, str], Any]]] = {
-        "ift": (IFT_FORMS, _ift_row),
-        "eft": (EFT_FORMS, partial(_eft_row, scale=scale)),
-        "ranked": (RANKED_FORMS, _ranked_row),
-        "eval": (PROMPT_FORMS, _prompt_row),
+    kinds: dict[str, Callable[[RawRow, str], Any]] = {
+        "ift": _ift_row,
+        "eft": partial(_eft_row, scale=scale),
+        "ranked": _ranked_row,
+        "eval": _prompt_row,
     }
-    forms, make = kinds[kind]
     row_id = f"{kind}-{raw.number:06d}" + (f".{raw.part}" if raw.part > 1 else "")
-    made: IFTRow | EFTRow | PromptRow | RankedRow | str = make(raw, _form(raw, forms), row_id)
+    try:
+        made: IFTRow | EFTRow | PromptRow | RankedRow | str = kinds[kind](raw, row_id)
+    except RowError as error:
+        if error.shape:
+            raise
+        return error.reason
     return made
 
 
@@ -123,34 +109,38 @@ def ranked_row(row_id: str, messages: Messages, responses: list[RankedResponse])
     return RankedRow(id=row_id, messages=messages, responses=kept)
 
 
-def responses_lost(raw: RawRow, row: Record) -> int:
+def responses_lost(raw: RawRow, row: Record | str) -> int:
     """How many responses of the row as it is in the file are not in the row that `make_row` made of it."""
     return len(raw.values["responses"]) - len(row.responses) if isinstance(row, RankedRow) else 0
 
 
 def _read(path: Path, file: str, scale: Scale = DEFAULT_SCALE) -> Read[Any]:
-    """Make each raw row; drop duplicates."""
+    """Make each raw row; what cannot be used, and what was there before, is dropped."""
     result: Read[Any] = Read()
     seen: set[str] = set()
+    wrong: list[RowError] = []
     unscored: list[str] = []
-    table = [part for raw in read_table(path) for part in parts(raw)]
-    for raw in table:
-        made = make_row(file, raw, scale)
-        if not isinstance(made, str):
-            key = digest(made.model_dump(exclude={"id"}))
-            if key in seen:
-                made = "duplicate"
-            else:
+    count = 0
+    for raw in read_table(path):
+        try:
+            made_of = [(part, make_row(file, part, scale)) for part in parts(raw)]
+        except RowError as error:
+            wrong.append(error)
+            made_of = [(raw, error.reason)]
+        count += len(made_of)
+        for part, made in made_of:
+            lost = [REPEATED_RESPONSE] * responses_lost(part, made)
+            if not isinstance(made, str) and (key := digest(made.model_dump(exclude={"id"}))) not in seen:
                 seen.add(key)
                 result.rows.append(made)
-                lost = Dropped(file=file, row=raw.number, reason=REPEATED_RESPONSE)
-                result.dropped += [lost] * responses_lost(raw, made)
-                continue
-        if made in (NO_SCORE, OTHER_SCORE):
-            unscored.append(f"{raw.where}: {made}")
-        result.dropped.append(Dropped(file=file, row=raw.number, reason=made))
-    if 2 * len(unscored) > len(table):  # no stray row but a file in another format
-        fix = f'end each judgement with its score, such as "Score: 4" ({len(unscored)} of {len(table)} rows do not)'
+            else:
+                lost = [made if isinstance(made, str) else "duplicate"]
+            result.dropped += [Dropped(file=file, row=raw.number, reason=reason) for reason in lost]
+            if made in (NO_SCORE, OTHER_SCORE):
+                unscored.append(f"{part.where}: {made}")
+    stop_if_most(wrong, count)
+    if 2 * len(unscored) > count:  # no stray row but a file in another format
+        fix = f'end each judgement with its score, such as "Score: 4" ({len(unscored)} of {count} rows do not)'
         raise UserError(unscored[0], fix)
     if not result.rows:
         first = result.dropped[0]
@@ -165,58 +155,39 @@ def parts(raw: RawRow) -> Iterator[RawRow]:
         yield raw
         return
     if not isinstance(given, list) or not all(isinstance(instance, dict) for instance in given):
-        raise UserError(f"{raw.where}: instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
+        raise RowError(raw, "instances must be a list of objects", 'e.g. [{"input": "", "output": "..."}]')
     for part, instance in enumerate(given or [{}], 1):
         texts = {"input": instance.get("input"), "output": instance.get("output")}
         yield RawRow(raw.number, raw.where, {"instruction": raw.values["instruction"], **texts}, part)
 
 
-def _form(raw: RawRow, forms: Sequence[Form]) -> Form:
-    """The form whose columns the row fills, else (some are null) the one whose columns it has."""
-    filled = {column for column, value in raw.values.items() if value is not None}
-    for columns in (filled, set(raw.values)):
-        for form in forms:
-            if columns.issuperset(form):
-                return form
-    found = ", ".join(str(column) for column in raw.values) or "none"
-    accepted = " or ".join("/".join(form) for form in forms).replace("instruction", "instruction[/input]")
-    if forms is RANKED_FORMS:
-        accepted += "; `srlm seed ranked` converts other tables"
-    raise UserError(f"{raw.where}: wrong columns (found: {found})", f"accepted: {accepted}")
-
-
-def _ift_row(raw: RawRow, form: Form, row_id: str) -> IFTRow | str:
-    if form == ("messages",):
-        messages = _messages(raw, "assistant")
-    else:
-        messages = [_turn("user", _prompt(raw, form)), _turn("assistant", _string(raw, form[-1]))]
-    if not messages[-1]["content"].strip():
+def _ift_row(raw: RawRow, row_id: str) -> IFTRow | str:
+    messages, answer = exchange(raw)
+    if (
+        str(raw.values.get("label")).lower() == "false"
+    ):  # as KTO has it (CSV as text): to train on it would teach what people did not want
+        return "its label is false: a bad answer"
+    if not answer.strip():
         return "empty response"
-    return _empty_turn(messages) or IFTRow(id=row_id, messages=messages)
+    reply = {"role": "assistant", "content": answer}
+    return why_no_prompt(messages) or IFTRow(id=row_id, messages=[*messages, reply])
 
 
-def _prompt_row(raw: RawRow, form: Form, row_id: str) -> PromptRow | str:
-    if form == ("messages",):
-        given = raw.values["messages"]
-        answered = (
-            isinstance(given, list) and given and isinstance(given[-1], dict) and given[-1].get("role") == "assistant"
-        )
-        messages = _messages(raw, "assistant")[:-1] if answered else _messages(raw, "user")
-    elif isinstance(raw.values[form[0]], list):  # the user's turns alone, as MT-Bench has them: later ones need answers
-        messages = [_turn("user", checked_string(raw, form[0], next(iter(raw.values[form[0]]), "")))]
-    else:
-        messages = [_turn("user", _prompt(raw, form))]
-    return _empty_turn(messages) or PromptRow(id=row_id, messages=messages)
+def _prompt_row(raw: RawRow, row_id: str) -> PromptRow | str:
+    messages = prompt(raw)
+    if messages and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
+    return why_no_prompt(messages) or PromptRow(id=row_id, messages=messages)
 
 
-def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str:
-    if form == FILLED:
+def _eft_row(raw: RawRow, row_id: str, scale: Scale) -> EFTRow | str:
+    if raw.values.get("judgement") is None and raw.values.get("score") is None:
         return _filled_row(raw, row_id, scale)
-    messages = _messages(raw, "user") if form[0] == "messages" else [_turn("user", _string(raw, "prompt"))]
-    if empty := _empty_turn(messages):
-        return empty
-    judgement, score = _string(raw, "judgement"), _number(raw, "score")
-    parsed = parse_score(judgement, scale)
+    messages, response = judged(raw)
+    if reason := why_no_prompt(messages):
+        return reason
+    judgement = checked_string(raw, "judgement", raw.values.get("judgement"))
+    parsed, score = parse_score(judgement, scale), _number(raw, "score", scale.high)
     if parsed is None or score is None:
         return NO_SCORE
     if not math.isclose(parsed, score, abs_tol=1e-6):
@@ -225,7 +196,7 @@ def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str
         id=row_id,
         group=_group(raw, messages),
         messages=messages,
-        response=_string(raw, "response"),  # an empty one is worth judging
+        response=response,  # an empty one is worth judging
         judgement=judgement,
         score=score,
         human=_human(raw),
@@ -234,9 +205,9 @@ def _eft_row(raw: RawRow, form: Form, row_id: str, scale: Scale) -> EFTRow | str
 
 def _filled_row(raw: RawRow, row_id: str, scale: Scale) -> EFTRow | str:
     """A row whose prompt is a whole judge prompt: fit to train on, and for nothing else."""
-    messages, judgement = [_turn("user", _string(raw, "prompt"))], _string(raw, "response")
-    if empty := _empty_turn(messages):
-        return empty
+    messages, judgement = exchange(raw)
+    if reason := why_no_prompt(messages):
+        return reason
     score = parse_score(judgement, scale)
     if score is None:
         return NO_SCORE
@@ -244,26 +215,28 @@ def _filled_row(raw: RawRow, row_id: str, scale: Scale) -> EFTRow | str:
     return EFTRow(id=row_id, group=group, messages=messages, response="", judgement=judgement, score=score, filled=True)
 
 
-def _ranked_row(raw: RawRow, form: Form, row_id: str) -> RankedRow | str:
-    messages = _messages(raw, "user")
-    return _empty_turn(messages) or ranked_row(row_id, messages, _responses(raw))
+def _ranked_row(raw: RawRow, row_id: str) -> RankedRow | str:
+    if "responses" not in raw.values:
+        raise wrong_columns(raw, "accepted: messages/responses; `srlm seed ranked` converts other tables")
+    messages = prompt(raw)
+    return why_no_prompt(messages) or ranked_row(row_id, messages, _responses(raw))
 
 
 def _responses(raw: RawRow) -> list[RankedResponse]:
     given = raw.values["responses"]
     if not isinstance(given, list):
-        problem = f"{raw.where}: responses must be a list, found {type(given).__name__}"
-        raise UserError(problem, 'e.g. [{"text": "...", "human": 2}, {"text": "...", "human": 1}]')
+        problem = f"responses must be a list, found {type(given).__name__}"
+        raise RowError(raw, problem, 'e.g. [{"text": "...", "human": 2}, {"text": "...", "human": 1}]')
     return [_response(raw, number, value) for number, value in enumerate(given, 1)]
 
 
 def _response(raw: RawRow, number: int, value: Any) -> RankedResponse:
     if not isinstance(value, dict) or not {"text", "human"} <= set(value):
-        problem = f"{raw.where}: response {number} is not a ranked response"
-        raise UserError(problem, 'a ranked response is {"text": "...", "human": 2}; higher is better')
+        problem = f"response {number} is not a ranked response"
+        raise RowError(raw, problem, 'a ranked response is {"text": "...", "human": 2}; higher is better')
     human = checked_number(raw, f"human of response {number}", value["human"])
     if human is None:
-        raise UserError(f"{raw.where}: human of response {number} is not a finite number", "rate it, or remove it")
+        raise RowError(raw, f"human of response {number} is not a finite number", "rate it, or remove it")
     return RankedResponse(text=checked_string(raw, f"text of response {number}", value["text"]), human=human)
 
 
@@ -272,7 +245,7 @@ def _group(raw: RawRow, messages: Messages) -> str:
     if given is None or given == "":
         return digest(messages)
     if isinstance(given, bool | float | list | dict):
-        raise UserError(f"{raw.where}: prompt_group must be text, found {type(given).__name__}", "give it a name")
+        raise RowError(raw, f"prompt_group must be text, found {type(given).__name__}", "give it a name")
     return str(given)
 
 
@@ -284,75 +257,6 @@ def _human(raw: RawRow) -> float | None:
     return score
 
 
-def _prompt(raw: RawRow, form: Form) -> str:
-    """The user's turn of a row without messages; an `input` follows its instruction after a blank line."""
-    prompt = _string(raw, form[0])
-    extra = _string(raw, "input") if form[0] == "instruction" else ""
-    return f"{prompt}\n\n{extra}" if extra.strip() else prompt
-
-
-def _messages(raw: RawRow, last: str) -> Messages:
-    """The row's conversation: an optional system turn, then user and assistant by turns, ending with `last`."""
-    given = raw.values["messages"]
-    if not isinstance(given, list) or not given:
-        raise UserError(f"{raw.where}: messages must be a list of turns", 'e.g. [{"role": "user", "content": "..."}]')
-    messages = [_checked_turn(raw, number, turn) for number, turn in enumerate(given, 1)]
-    head = 1 if messages[0]["role"] == "system" else 0
-    for index, turn in enumerate(messages[head:]):
-        expected = ("user", "assistant")[index % 2]
-        if turn["role"] != expected:
-            problem = f"{raw.where}: message {head + index + 1} is by {turn['role']}, expected {expected}"
-            raise UserError(problem, "a conversation is [system,] user, assistant, user, assistant, ...")
-    if messages[-1]["role"] != last:
-        problem = f"{raw.where}: the conversation ends with {messages[-1]['role']}'s turn"
-        raise UserError(problem, f"it must end with {last}'s")
-    return messages
-
-
-def _checked_turn(raw: RawRow, number: int, turn: Any) -> dict[str, str]:
-    if not isinstance(turn, dict) or not {"role", "content"} <= set(turn):
-        raise UserError(f"{raw.where}: message {number} is not a turn", 'a turn is {"role": "user", "content": "..."}')
-    if turn["role"] not in ("system", "user", "assistant"):
-        problem = f"{raw.where}: message {number} has role {turn['role']!r}"
-        raise UserError(problem, "roles are system, user and assistant")
-    return _turn(turn["role"], checked_string(raw, f"content of message {number}", turn["content"]))
-
-
-def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _empty_turn(messages: Messages) -> str | None:
-    return "empty prompt" if any(not turn["content"].strip() for turn in messages) else None
-
-
-def _string(raw: RawRow, column: str) -> str:
-    """A text column; null counts as empty."""
-    return checked_string(raw, column, raw.values.get(column))
-
-
-def checked_string(raw: RawRow, name: str, value: Any) -> str:
-    """`value` as text, null as empty. Raises UserError for what is no text, or none that UTF-8 can write."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(f"{raw.where}: {name} must be text, found {type(value).__name__}", "make it text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express and UTF-8 cannot
-        raise UserError(f"{raw.where}: {name} holds an invalid Unicode character", "remove it") from None
-    return value
-
-
-def _number(raw: RawRow, column: str) -> float | None:
+def _number(raw: RawRow, column: str, top: float | None = None) -> float | None:
     """A number column; null and numbers that are none (NaN, infinite) count as missing."""
-    return checked_number(raw, column, raw.values.get(column))
-
-
-def checked_number(raw: RawRow, column: str, value: Any) -> float | None:
-    """`value` as a number, None where it is missing or not finite. Raises UserError for anything else."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{raw.where}: {column} must be a number, found {type(value).__name__}", "make it a number")
-    return float(value) if math.isfinite(value) else None
+    return checked_number(raw, column, raw.values.get(column), top)

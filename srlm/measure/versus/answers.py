@@ -11,10 +11,9 @@ from srlm.process.launch import Watch, run_child
 from srlm.records import EvalRow, Messages, Rollout
 from srlm.run.folder import Run
 from srlm.run.paths import AnswerPaths
-from srlm.seed.columns import RESPONSES
 from srlm.seed.files import stream_table
-from srlm.seed.read import checked_string, read_prompts
-from srlm.seed.turns import prompt_of
+from srlm.seed.forms import judged
+from srlm.seed.read import read_prompts
 from srlm.store import digest, file_digest, read_rows, write_rows
 
 Answers = dict[str, tuple[Messages, str]]
@@ -40,12 +39,8 @@ def answers_from_file(path: Path) -> Answers:
     """Answers in alpaca_eval's form (instruction, output), or with other usual names of these columns."""
     result: Answers = {}
     for raw in stream_table(path):
-        prompt = next((name for name in ("messages", "instruction", "prompt") if name in raw.values), None)
-        response = next((name for name in RESPONSES if name in raw.values), None)
-        if prompt is None or response is None:
-            raise UserError(f"{raw.where}: the row needs a prompt and an answer", 'give "instruction" and "output"')
-        messages = prompt_of(raw, prompt, raw.values[prompt])
-        result[digest(messages)] = (messages, checked_string(raw, response, raw.values[response]))
+        messages, answer = judged(raw)
+        result[digest(messages)] = (messages, answer)
     return result
 
 

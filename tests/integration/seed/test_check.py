@@ -55,3 +55,18 @@ def test_exit_codes_and_the_two_forms_of_output(tmp_path: Path) -> None:
         done = srlm(*wrong)
         assert done.returncode == 2, done.stderr
         assert next(line for line in done.stderr.splitlines() if not line.endswith(": IFT")).startswith("error: ")
+
+
+def test_findings_stay_readable_below_a_long_path(tmp_path: Path) -> None:
+    folder = tmp_path / ("folder-with-a-long-name-" * 4) / ("and-another-" * 6)
+    folder.mkdir(parents=True)
+    rows = ift_rows()
+    rows[5]["response"], rows[7]["response"] = "Yes. [INST]", "No. [INST]"
+    rows[8]["prompt"] = rows[6]["prompt"]
+    shown = srlm(jsonl(folder / "ift.jsonl", rows)).stdout.splitlines()
+    assert max(map(len, shown)) <= 100
+    start = next(n for n, line in enumerate(shown) if line.startswith("harm"))
+    assert shown[start].split()[:3] == ["harm", "2", "texts"]
+    text = "".join("".join(shown[start:]).split())  # a line may end where a space was
+    assert f"{folder}/ift.jsonl:6([INST]);:8([INST])" in text
+    assert f"{folder}/ift.jsonl:9=:7" in text

@@ -34,6 +34,8 @@ USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content"
         ({"question": "q", "answers": ["a", "b"]}, "q", ["a", "b"]),
         ({"question": "q", "answers": '["a", "b"]'}, "q", ["a", "b"]),
         ({"prompt": "q", "response": "[1] a source"}, "q", ["[1] a source"]),
+        ({"prompt_text": "q", "response_text": "a", "prompt_id": 1}, "q", ["a"]),
+        ({"prompt": [USER], "completion": [ANSWER]}, "q", ["a"]),
     ],
 )
 def test_usual_columns(values: dict[str, Any], prompt: str, responses: list[str]) -> None:
@@ -53,7 +55,12 @@ def test_named_columns_win() -> None:
 @pytest.mark.parametrize(
     ("given", "values", "match"),
     [
-        (Columns(), {"x": 1}, "f.jsonl:1: no prompt column .found: x.: name it: --prompt COL"),
+        (
+            Columns(),
+            {"x": 1},
+            "no prompt column, no response column .found: x.: name them: --prompt COL --resp",
+        ),
+        (Columns(), {"response": "a"}, "f.jsonl:1: no prompt column .found: response.: name it: --prompt COL"),
         (Columns(), {"prompt": "q"}, "no response column .found: prompt.: name it: --response COL"),
         (Columns(prompt="y"), {"prompt": "q", "response": "a"}, "no column y"),
         (Columns(human_rank="y"), {"prompt": "q", "response": "a"}, "no column y"),
@@ -70,6 +77,7 @@ def test_what_is_missing_is_named(given: Columns, values: dict[str, Any], match:
         (Columns(human_score="h"), 3, 1, [3.0]),
         (Columns(human_score="h"), "[4, 5]", 1, [4.5]),
         (Columns(human_score="h"), [4, None], 2, [4.0, None]),
+        (Columns(human_score="h"), [4, 10**400], 2, [4.0, None]),
         (Columns(human_rank="h"), [1, 2], 2, [-1.0, -2.0]),
         (Columns(human_label="h"), "2", 2, [0.0, 1.0]),
         (Columns(human_label="h"), 1.0, 2, [1.0, 0.0]),

@@ -79,9 +79,12 @@ def test_mixed_schemas(tmp_path: Path) -> None:
     assert "a.jsonl:2: not a tree, unlike the rows before it" in said
     said = refused("oasst", tmp_path / "a.jsonl", lines(GOOD["prompt"] | {"parent_id": None}, {"prompt": "a"}))
     assert "a.jsonl:2: neither a tree nor a message" in said
-    said = refused("ranked", tmp_path / "a.jsonl", lines(*RATED, {"chosen": "a", "rejected": "b"}))
-    assert "a.jsonl:3: no column" in said
+    wrong = [RATED[0] | {"response": 7}] * 3
+    assert "a.jsonl:3: response must be text" in refused("ranked", tmp_path / "a.jsonl", lines(*RATED, *wrong))
     assert "a.jsonl:2: a row must be an object" in refused("ranked", tmp_path / "a.jsonl", lines(RATED[0], "[1]"))
+    (tmp_path / "b").mkdir()
+    found = counts("ranked", tmp_path / "b" / "a.jsonl", lines(*RATED, {"chosen": "a", "rejected": "b"}))
+    assert list(found["rows"]["dropped"].values()) == [1]
 
 
 def test_nan_scores_and_ranks(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_nested_lists(tmp_path: Path) -> None:
     said = refused("ranked", tmp_path / "a.jsonl", lines(RATED[0], f'{{"prompt": {deep}}}'))
     assert "a.jsonl:2: JSON that cannot be read" in said
     said = refused("ranked", tmp_path / "a.jsonl", lines({"prompt": "q", "response": [["a"]], "score": [1]}))
-    assert "response is not a list of turns" in said
+    assert "response must be text or a list of turns" in said
 
 
 def test_empty_trees(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def test_clean_files_give_no_finding_and_are_told_by_their_columns(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "name", "harms", "place"),
     [
-        (lambda rows: rows.insert(2, {"text": "x"}), "shape", True, ":3: wrong columns (found: text)"),
-        (lambda rows: rows.insert(2, {"prompt": ["a"], "response": "b"}), "shape", True, ":3: prompt must be text"),
+        (lambda rows: rows.insert(2, {"text": "x"}), "shape", False, ":3: wrong columns (found: text)"),
+        (lambda rows: rows.insert(2, {"prompt": 1, "response": "b"}), "shape", False, ":3: prompt must be text"),
+        (lambda rows: [rows.insert(2, {"text": "x"}) for _ in range(2)], "shape", True, ":3: wrong columns"),
         (lambda rows: rows[3].update(response=" "), "left out", False, ":4"),
         (lambda rows: [row.update(response="") for row in rows[3:5]], "left out", True, ":4"),
         (lambda rows: [row.update(response="N/A") for row in rows[:2]], "placeholder", True, ":1"),

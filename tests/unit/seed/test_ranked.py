@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,7 @@ from srlm.seed.files import stream_table
 from srlm.seed.ranked import RankedOptions, columns_of, from_ranked
 from srlm.seed.read import REPEATED_RESPONSE, read_ift, read_ranked
 from tests.helpers.places import SHARED, needs_shared
-
-Human = tuple[str, float]
-GUESS = Columns()
-
-
-def write(path: Path, *values: Any) -> Path:
-    path.write_text("".join(json.dumps(value) + "\n" for value in values))
-    return path
-
-
-def rows(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def make(path: Path, given: Columns = GUESS, **options: Any) -> SeedReport:
-    return from_ranked(path, path.parent / "out", columns_of(path, given), RankedOptions(**options))
-
-
-def ranked(report: SeedReport) -> dict[str, list[Human]]:
-    """Last user turn -> answers with what people gave them."""
-    return {
-        row["messages"][-1]["content"]: [(r["text"], r["human"]) for r in row["responses"]]
-        for row in rows(report.ranked)
-    }
-
-
-def dropped(report: SeedReport) -> Counter[tuple[str, str]]:
-    return Counter((row["what"], row["reason"]) for row in rows(report.folder / "dropped.jsonl"))
+from tests.helpers.rated import assistant, dropped, make, ranked, rows, user, write
 
 
 def conserved(report: SeedReport) -> bool:
@@ -53,14 +25,6 @@ def conserved(report: SeedReport) -> bool:
         unit["read"] == unit["ift"] + unit["ranked"] + sum(unit["dropped"].values())
         for unit in (counts["prompts"], counts["answers"])
     )
-
-
-def user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
 
 
 # --- forms -------------------------------------------------------------------------------------------------------
@@ -198,7 +162,7 @@ def test_the_reader_of_ranked_responses_names_what_is_wrong(tmp_path: Path) -> N
     assert "response 2 is not a ranked response" in said({"messages": [user("q")], "responses": [two[0], "b"]})
     nan = [two[0], {"text": "b", "human": float("nan")}]
     assert "human of response 2 is not a finite number" in said({"messages": [user("q")], "responses": nan})
-    assert "ends with assistant's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
+    assert "does not end with the user's turn" in said({"messages": [user("q"), assistant("a")], "responses": two})
     assert "row 1: its responses are all rated alike" in said(
         {"messages": [user("q")], "responses": [two[0], {"text": "b", "human": 1}]}
     )
@@ -301,7 +265,7 @@ def test_conversations_that_open_alike_stay_together(tmp_path: Path) -> None:
         ({"prompt": "a", "chosen": "b"}, Columns(chosen="chosen"), "no column rejected"),
         ({"prompt": "a", "response": "b", "score": [[1]]}, Columns(), "different numbers of answers"),
         ({"prompt": "a", "response": ["b"], "score": [[1]]}, Columns(), "score holds a list, not a number"),
-        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt is not a list of turns"),
+        ({"prompt": [["a"]], "response": "b", "score": 1}, Columns(), "prompt must be text or a list of turns"),
         ({"prompt": "a", "response": 7, "score": 1}, Columns(), "response must be text, found int"),
         (
             {"prompt": "a", "response": "b", "score": float("nan")},
@@ -321,7 +285,7 @@ def test_files_that_do_not_fit_get_one_line(tmp_path: Path, row: Any, given: Col
 
 def test_the_command_shows_its_columns_before_the_work(tmp_path: Path) -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    path = write(tmp_path / "a.jsonl", row, row | {"chosen": 7})
+    path = write(tmp_path / "a.jsonl", row, row | {"chosen": 7}, row | {"chosen": 7})
     failed = CliRunner().invoke(app, ["seed", "ranked", str(path), "--out", str(tmp_path / "out")])
     assert failed.stderr.splitlines() == [f"{path}: prompt = prompt, chosen = chosen, rejected = rejected"]
     assert "a.jsonl:2: chosen must be text, found int" in str(failed.exception)

@@ -51,6 +51,17 @@ def test_rows_become_eft_that_init_reads(tmp_path: Path) -> None:
     assert report.lines()[0].endswith("5 EFT rows; rows by score: 0: 1, 1.5: 1, 3: 1, 4: 2.")
 
 
+def test_scores_in_words_and_columns_found_by_their_parts(tmp_path: Path) -> None:
+    rows = [{"prompt_text": "q", "response_text": str(n), "review_score": f"{n}/5", "review": "w"} for n in range(3)]
+    path = write(tmp_path / "a.jsonl", *rows)
+    assert columns_of_scores(path, {})["score"] == "review_score"
+    assert [row.score for row in read_eft(make(path).out).rows] == [0.0, 1.0, 2.0]
+    with pytest.raises(UserError, match=r"a.jsonl:4: review_score 4/10 is not on the rubric's scale, 0 to 5"):
+        make(write(path, *rows, rows[0] | {"review_score": "4/10"}))
+    with pytest.raises(UserError, match=r"no prompt column, no response column .*name them: --prompt COL --response"):
+        columns_of_scores(write(path, {"score": 1, "why": "w", "review": "w"}), {})
+
+
 def test_what_is_left_out_is_counted_with_its_place(tmp_path: Path) -> None:
     rows = [ROW, ROW | {"score": float("nan")}, ROW | {"feedback": " "}, ROW | {"prompt": ""}]
     rows += [ROW | {"feedback": "Fine.\nScore: 2"}, ROW | {"score": "high"}]
