@@ -7,6 +7,7 @@ from typing import Any
 
 from srlm.errors import UserError
 from srlm.records import Messages, Record
+from srlm.seed import forms
 from srlm.seed.columns import LABELS, PROMPTS, RESPONSES, find
 from srlm.seed.files import RawRow
 from srlm.seed.forms import SYSTEMS, first
@@ -14,6 +15,7 @@ from srlm.seed.turns import answer_of, joined, prompt_of, with_system
 from srlm.seed.values import checked_string
 
 LISTS = (*(f"{name}s" for name in RESPONSES), "candidates")
+PAIR = ["chosen", "rejected"]  # each may hold several responses
 GROUPS = ("prompt_group", "group")
 # Only names that can hardly mean anything but people's opinion: a "score" may be anybody's.
 HUMAN_SCORES = ("human_score", "human_scores", "human", "human_rating", "gpt4_score")
@@ -32,6 +34,11 @@ class Columns(Record):
     human_rank: str | None = None
     human_label: str | None = None
     group: str | None = None
+
+    @property
+    def are_verdicts(self) -> bool:
+        """Whether the columns of the responses themselves say which are the better ones."""
+        return self.responses == PAIR and not (self.human_score or self.human_rank or self.human_label)
 
     def shown(self) -> str:
         """For the user: "prompt = instruction, responses = output_1 | output_2"."""
@@ -54,7 +61,8 @@ def guess(given: Columns, row: RawRow) -> Columns:
     for name in _used(columns):
         if name not in row.values:
             raise UserError(f"{row.where}: no column {name} ({_found(row)})", "name an existing column")
-    missing = {} if columns.prompt else {"no prompt column": "--prompt COL"}
+    whole = columns.are_verdicts and bool(_answers(row, columns, PAIR[0])[0][0])  # the prompt stands in each of the two
+    missing = {} if columns.prompt or whole else {"no prompt column": "--prompt COL"}
     if not columns.responses and not (columns.prompt and _ends_with_answer(row, columns)):
         missing["no response column"] = "--response COL"
     if missing and not columns.judge_prompt:
@@ -71,8 +79,10 @@ def _guessed(given: Columns, names: dict[str, Any]) -> dict[str, Any]:
         responses = given.responses or _responses(names)
         found["responses"] = responses
         rest = {name: value for name, value in names.items() if name not in responses}
-        found["prompt"] = given.prompt or find(PROMPTS, rest)
-    if not given.human_score and not given.human_rank and not given.human_label:
+        # beside a pair, a column of messages is the prompt with one of the two
+        usual = first(forms.PROMPTS, rest) if responses == PAIR else None
+        found["prompt"] = given.prompt or usual or find(PROMPTS, rest)
+    if not given.human_score and not given.human_rank and not given.human_label and found.get("responses") != PAIR:
         several = len(found.get("responses", [])) == 2
         label = find(LABELS, names) if several else None
         score = None if label else first(HUMAN_SCORES, names)
@@ -83,7 +93,7 @@ def _guessed(given: Columns, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(names: dict[str, Any]) -> list[str]:
-    """Columns such as output_1 and output_2, else one column of responses."""
+    """Columns such as output_1 and output_2, else chosen and rejected, else one column of responses."""
     stems: dict[str, list[str]] = {}
     for name in names:
         if match := _NUMBERED.fullmatch(name):
@@ -91,6 +101,8 @@ def _responses(names: dict[str, Any]) -> list[str]:
     side_by_side = next((found for found in stems.values() if len(found) > 1), None)
     if side_by_side:
         return sorted(side_by_side, key=lambda name: (len(name), name))
+    if set(PAIR) <= set(names):
+        return PAIR
     one = first((*RESPONSES, *LISTS), names) or find(RESPONSES, names)
     return [one] if one else []
 
@@ -117,18 +129,17 @@ def item_of(columns: Columns, row: RawRow) -> Item:
     if columns.judge_prompt:
         text = checked_string(row, columns.judge_prompt, row.values[columns.judge_prompt])
         return Item([{"role": "user", "content": text}], [""])
-    name = str(columns.prompt)
     reference = None
     if columns.reference:
         reference = checked_string(row, columns.reference, row.values.get(columns.reference))
     if columns.responses:
-        value = row.values[columns.responses[0]]
-        if len(columns.responses) == 1 and _is_talk(value):
-            before, answer = answer_of(row, columns.responses[0], value)
-            messages, responses = joined(prompt_of(row, name, row.values[name]), before), [answer or ""]
-        else:
-            messages, responses = prompt_of(row, name, row.values[name]), _texts(row, columns.responses)
-        return Item(_with_system(row, messages), responses, reference)
+        prompt = prompt_of(row, columns.prompt, row.values[columns.prompt]) if columns.prompt else []
+        found = [answer for name in columns.responses for answer in _answers(row, columns, name)]
+        before = found[0][0]
+        if any(other != before for other, _ in found):
+            raise UserError(f"{row.where}: its responses do not answer the same prompt", "remove the row")
+        return Item(_with_system(row, joined(prompt, before)), [answer for _, answer in found], reference)
+    name = str(columns.prompt)
     messages, answer = answer_of(row, name, row.values[name])
     if answer is None:
         raise UserError(
@@ -146,24 +157,34 @@ def _with_system(row: RawRow, messages: Messages) -> Messages:
     return with_system(row, first(SYSTEMS, row.values), messages)
 
 
-def _texts(row: RawRow, names: list[str]) -> list[str]:
-    """The responses of a row; CSV has a list column as JSON text."""
-    values = [row.values[name] for name in names]
-    if len(names) == 1 and names[0] in LISTS and isinstance(values[0], str) and values[0].lstrip().startswith("["):
+def _answers(row: RawRow, columns: Columns, name: str) -> list[tuple[Messages, str]]:
+    """The responses in a column, each with the turns that stand before it there.
+
+    CSV has a list column as JSON text. Without a prompt column, a text is a whole conversation, as HH has it.
+    """
+    value = row.values[name]
+    if name in LISTS and isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            values = [json.loads(values[0])]
+            value = json.loads(value)
         except ValueError:
-            return [checked_string(row, names[0], values[0])]
-    if len(values) == 1 and isinstance(values[0], list):
-        if not values[0]:
-            raise UserError(f"{row.where}: {names[0]} is an empty list", "add responses, or remove the row")
-        values, names = values[0], names * len(values[0])
-    return [checked_string(row, name, value) for name, value in zip(names, values, strict=True)]
+            return [([], checked_string(row, name, value))]
+    if isinstance(value, list) and not value:
+        raise UserError(f"{row.where}: {name} is an empty list", "add responses, or remove the row")
+    found: list[tuple[Messages, str]] = []
+    for one in value if is_several(value) else [value]:
+        talk = _is_talk(one) or not columns.prompt
+        before, answer = answer_of(row, name, one) if talk else ([], checked_string(row, name, one))
+        found.append((before, answer or ""))
+    return found
+
+
+def is_several(value: Any) -> bool:
+    """Whether a value is a list of responses, and not one of them, as text or as turns."""
+    return isinstance(value, list) and not _is_talk(value)
 
 
 def is_list(columns: Columns, row: RawRow) -> bool:
     """Whether the row's figures are lists, one value for each response."""
     if len(columns.responses) != 1:
         return len(columns.responses) > 1
-    value = row.values[columns.responses[0]]
-    return (isinstance(value, list) and not _is_talk(value)) or columns.responses[0] in LISTS
+    return is_several(row.values[columns.responses[0]]) or columns.responses[0] in LISTS

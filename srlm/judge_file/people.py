@@ -9,7 +9,8 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.judge.agreement import judge_metrics
 from srlm.judge.parse import Scale
-from srlm.judge_file.columns import Columns, Item
+from srlm.judge.verdict import read_verdict
+from srlm.judge_file.columns import PAIR, Columns, Item, is_several
 from srlm.judge_file.job import Judged
 from srlm.records import JudgeEval
 from srlm.seed.files import RawRow
@@ -17,13 +18,16 @@ from srlm.seed.values import checked_number
 from srlm.store import digest
 
 MOST = 2000  # responses at most of one group: pairs grow by the square
-_FIRST = {"1", "a", "output_1", "response_1", "model_a", "first"}
-_SECOND = {"2", "b", "output_2", "response_2", "model_b", "second"}
-_TIE = {"tie", "1.5", "draw", "equal", "both"}
+_NUMBERS = {"1": "A", "first": "A", "2": "B", "second": "B", "1.5": "tie", "tie (bothbad)": "tie"}
+_MARKS = {"A": (1.0, 0.0), "B": (0.0, 1.0), "tie": (0.5, 0.5)}
 
 
 def human_marks(columns: Columns, row: RawRow, responses: int) -> list[float | None]:
     """What people gave each response, higher is better; None where they said nothing. Raises UserError with place."""
+    if columns.are_verdicts:
+        chosen = row.values[PAIR[0]]
+        better = len(chosen) if is_several(chosen) else 1
+        return [float(index < better) for index in range(responses)]
     if columns.human_label:
         return list(_preferred(row, columns.human_label, responses))
     name = columns.human_score or columns.human_rank
@@ -45,16 +49,17 @@ def human_marks(columns: Columns, row: RawRow, responses: int) -> list[float | N
 
 
 def _preferred(row: RawRow, name: str, responses: int) -> tuple[float | None, ...]:
+    """By numbers, or by any form that a judge's verdict may have, such as "A>B" or "model_b"."""
     if responses != 2:
         raise UserError(f"{row.where}: {name} compares two responses, but there are {responses}", "give two responses")
     value = row.values.get(name)
     if value is None or value == "":
         return (None, None)
     text = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
-    for known, found in ((_FIRST, (1.0, 0.0)), (_SECOND, (0.0, 1.0)), (_TIE, (0.5, 0.5))):
-        if text in known:
-            return found
-    raise UserError(f"{row.where}: {name} = {value!r} is not a preference", "accepted: 1 or 2, A or B, tie")
+    found = _NUMBERS.get(text) or read_verdict(text).choice
+    if found is None:
+        raise UserError(f"{row.where}: {name} = {value!r} is not a preference", "accepted: 1 or 2, A or B, A>B, tie")
+    return _MARKS[found]
 
 
 def _value(value: Any) -> Any:
@@ -82,17 +87,20 @@ class People:
     def __init__(self, columns: Columns, scale: Scale) -> None:
         self._columns, self._scale = columns, scale
         self.rows: list[JudgeEval] = []
+        self._chars: dict[str, int] = {}
 
     def add(self, row: RawRow, item: Item, judged: Judged) -> None:
         """Take notice of one row."""
         given = human_marks(self._columns, row, len(item.responses))
         group = str(row.values.get(self._columns.group)) if self._columns.group else digest(item.messages)
-        if self._columns.human_label:
-            group = f"{row.number} {group}"  # a preference is about the row's own two
+        if self._columns.human_label or self._columns.are_verdicts:
+            group = f"{row.number} {group}"  # a preference is about the row's own
         for index, (human, judgements) in enumerate(zip(given, judged.judgements, strict=True)):
             if human is not None:
                 slim = [found.model_copy(update={"text": "", "swapped": None}) for found in judgements]
                 row_id = f"{row.number}-{index}"
+                if not self._columns.judge_prompt:
+                    self._chars[row_id] = len(item.responses[index])
                 self.rows.append(JudgeEval(id=row_id, group=group, human=human, judgements=slim))
 
     def agreement(self) -> dict[str, Any]:
@@ -112,7 +120,7 @@ class People:
         over = f"{len(kept)} responses to different prompts" if alone else "responses to one prompt"
         if alone:
             kept = [row.model_copy(update={"group": ""}) for row in kept]
-        found = judge_metrics(kept, float(self._scale.high)) | {"over": over}
+        found = judge_metrics(kept, float(self._scale.high), self._chars) | {"over": over}
         return found | ({"pairwise_interval": _interval(kept)} if len(groups) == 1 else {})
 
 

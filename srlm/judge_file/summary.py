@@ -4,11 +4,13 @@ import statistics
 from collections import Counter
 from typing import Any
 
-from srlm.console import err
-from srlm.judge.parse import Scale
+from srlm.console import err, say
+from srlm.judge.agreement import both_orders
+from srlm.judge.parse import Scale, read_score
 from srlm.judge_file.columns import Item
 from srlm.judge_file.job import Judged
 from srlm.judge_file.people import People
+from srlm.records import Judgement
 from srlm.seed.files import RawRow
 from srlm.settings import JudgeSettings
 
@@ -18,8 +20,11 @@ WHY = {
     "overlong": "prompt too long",
     "unfinished": "ended in the midst of its thoughts",
 }
+OFF_SCALE = "a number that is no score on this scale"
 AGREEMENT = (
     ("pairwise accuracy", "pairwise_accuracy"),
+    ("the same, by the longer response alone", "length_accuracy"),
+    ("pairwise accuracy at equal length", "equal_length_accuracy"),
     ("pairs that the judge ties", "tied_pairs"),
     ("exact match of the order", "exact_match"),
     ("ranked best by people, among those with the top score", "five_best"),
@@ -36,6 +41,7 @@ class Summary:
         self.rows = self.responses = self.scored = self.judgements = self.spreads = 0
         self.total = self.spread = 0.0
         self.histogram: Counter[float] = Counter()
+        self.fractions = self.up_to_one = self.first = 0
         self.missing: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
 
@@ -46,7 +52,10 @@ class Summary:
             self.responses += 1
             self.judgements += len(judgements)
             valid = [found.score for found in judgements if found.score is not None]
-            self.missing.update(WHY.get(found.finish, found.finish) for found in judgements if found.score is None)
+            self.missing.update(self._why(found) for found in judgements if found.score is None)
+            self.first += sum(said[0] == said[1] + 1 for found in judgements if (said := both_orders(found)))
+            self.fractions += sum(0 < score < 1 for score in valid)
+            self.up_to_one += sum(0 <= score <= 1 for score in valid)
             self.flags.update(flag for found in judgements for flag in found.flags)
             self.histogram.update(round(score, None if self._settings.fine else 2) for score in valid)
             if valid:
@@ -56,6 +65,29 @@ class Summary:
                 self.spreads += 1
                 self.spread += statistics.stdev(valid)
         self._people.add(row, item, judged)
+
+    def _why(self, found: Judgement) -> str:
+        """Why a judgement has no score."""
+        if found.finish == "stop" and found.swapped is None and read_score(found.text, self._scale).at is not None:
+            return OFF_SCALE
+        return WHY.get(found.finish, found.finish)
+
+    def findings(self) -> list[str]:
+        """What the user should know before using these scores."""
+        known = self.judgements - self.missing.total()
+        low, high = self._scale
+        found = []
+        if self.missing[OFF_SCALE] > known:
+            found.append(f"most numbers that the judge gives are no scores from {low} to {high}: see its judgements")
+        sampled = not self._settings.fine and not self._settings.compares
+        if sampled and high > 1 and 2 * self.fractions > known == self.up_to_one:
+            found.append(
+                f"all scores are at most 1 and most are fractions: the judge seems to use a scale from 0 to 1, "
+                f"but the rubric's is {low} to {high}"
+            )
+        if self._settings.compares and 2 * self.first > known:
+            found.append(f"{_of(self.first, known)} of comparisons prefer whichever response comes first")
+        return found
 
     def lines(self) -> list[tuple[str, str]]:
         """(what, figure) of everything that is defined."""
@@ -72,6 +104,7 @@ class Summary:
         lines.append(("judgements by score", shown or "none"))
         if self._settings.compares and known:
             lines.append(("same verdict in both orders", _of(known - self.flags["order"], known)))
+            lines.append(("the first one preferred in both orders", _of(self.first, known)))
         flags = {flag: count for flag, count in self.flags.items() if flag != "order"}
         lines += [(f"flagged: {flag}", f"{count}") for flag, count in sorted(flags.items())]
         return [*lines, *self._agreement()]
@@ -82,7 +115,7 @@ class Summary:
             return []
         lines = [
             ("Agreement with people, over", str(found["over"])),
-            ("  scored pairs that people tell apart", str(found["pairs"])),
+            ("  pairs that people tell apart, with scores", _of(found["pairs"], found["people_pairs"])),
         ]
         for label, key in AGREEMENT:
             value: Any = found[key]
@@ -105,6 +138,8 @@ class Summary:
         for label, text in self.lines():
             table.add_row(label, text)
         err().print(table)
+        for finding in self.findings():
+            say(f"Warning: {finding}")
 
 
 def _of(part: int, whole: int) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from srlm.errors import UserError
 from srlm.judge.parse import Scale
-from srlm.judge_file.columns import Columns, guess, item_of
+from srlm.judge_file.columns import Columns, guess, is_list, item_of
 from srlm.judge_file.job import Judged
 from srlm.judge_file.people import MOST, People, human_marks
 from srlm.records import Judgement
@@ -42,6 +42,64 @@ def test_usual_columns(values: dict[str, Any], prompt: str, responses: list[str]
     item = item_of(guess(Columns(), raw(values)), raw(values))
     assert item.messages == [{"role": "user", "content": prompt}]
     assert item.responses == responses
+
+
+JUDGE_BENCH = {"pair_id": "1", "source": "mmlu-pro-law", "question": "q", "response_model": "m"}
+JUDGE_BENCH |= {"response_A": "a", "response_B": "b", "label": "B>A"}
+REWARD_BENCH = {"prompt": "q", "chosen": "a", "chosen_model": "m", "rejected": "b", "rejected_model": "m"}
+REWARD_BENCH |= {"subset": "llmbar-natural", "id": 7}
+REWARD_BENCH_2 = {"id": "7", "prompt": "q", "chosen": ["a"], "rejected": ["b", "c", "d"], "num_correct": 1}
+REWARD_BENCH_2 |= {"num_incorrect": 3, "total_completions": 4, "models": ["m"] * 4, "subset": "Factuality"}
+RM_BENCH = {"id": "chat_7", "prompt": "q", "chosen": ["a", "b", "c"], "rejected": ["d", "e", "f"], "domain": "chat"}
+ULTRAFEEDBACK = {"prompt": "q", "prompt_id": "7", "chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}
+ULTRAFEEDBACK |= {"messages": [USER, ANSWER], "score_chosen": 7.0, "score_rejected": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "responses", "marks"),
+    [
+        (JUDGE_BENCH, ["a", "b"], [0, 1]),
+        (REWARD_BENCH, ["a", "b"], [1, 0]),
+        (REWARD_BENCH_2, ["a", "b", "c", "d"], [1, 0, 0, 0]),
+        (RM_BENCH, ["a", "b", "c", "d", "e", "f"], [1, 1, 1, 0, 0, 0]),
+        ({"input": "q", "output_1": "a", "output_2": "b", "label": 2}, ["a", "b"], [0, 1]),  # LLMBar
+        (ULTRAFEEDBACK, ["a", "a"], [1, 0]),
+        ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, ["a", "a"], [1, 0]),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}, ["a", "b"], [1, 0]),
+        (
+            {"prompt": "q", "chosen": "Human: x\n\nAssistant: y", "rejected": "b"},
+            ["Human: x\n\nAssistant: y", "b"],
+            [1, 0],
+        ),
+    ],
+)
+def test_judge_benchmarks_in_their_own_forms(values: dict[str, Any], responses: list[str], marks: list[float]) -> None:
+    columns = guess(Columns(), raw(values))
+    item = item_of(columns, raw(values))
+    assert item.messages == [{"role": "user", "content": "q"}]
+    assert item.responses == responses
+    assert human_marks(columns, raw(values), len(responses)) == marks
+    assert is_list(columns, raw(values))
+
+
+def test_the_pairs_of_a_row_with_several_chosen_and_rejected() -> None:
+    columns = guess(Columns(), raw(RM_BENCH))
+    found = People(columns, Scale(0, 5))
+    for number in (1, 2):  # two rows of one prompt are two groups
+        row = raw(RM_BENCH, number)
+        scores = [[Judgement(text="", score=s, finish="stop", tokens=1)] for s in (5, 4, 3, 4, 1, 0)]
+        found.add(row, item_of(columns, row), Judged(row=number, judgements=scores))
+    agreement = found.agreement()
+    assert (agreement["people_pairs"], agreement["pairwise_accuracy"]) == (18, (9 - 1.5) / 9)
+
+
+def test_a_row_whose_responses_answer_different_prompts_is_refused() -> None:
+    other = [{"role": "user", "content": "another"}, ANSWER]
+    row = raw({"chosen": [USER, ANSWER], "rejected": other})
+    with pytest.raises(UserError, match=r"f.jsonl:1: its responses do not answer the same prompt: remove the row"):
+        item_of(guess(Columns(), row), row)
+    with pytest.raises(UserError, match="no prompt column"):
+        guess(Columns(), raw({"chosen": "a", "rejected": "b"}))
 
 
 def test_named_columns_win() -> None:
@@ -83,6 +141,15 @@ def test_what_is_missing_is_named(given: Columns, values: dict[str, Any], match:
         (Columns(human_label="h"), 1.0, 2, [1.0, 0.0]),
         (Columns(human_label="h"), "A", 2, [1.0, 0.0]),
         (Columns(human_label="h"), "tie", 2, [0.5, 0.5]),
+        (Columns(human_label="h"), "A>B", 2, [1.0, 0.0]),
+        (Columns(human_label="h"), " B >> A ", 2, [0.0, 1.0]),
+        (Columns(human_label="h"), "A<B", 2, [0.0, 1.0]),
+        (Columns(human_label="h"), "A=B", 2, [0.5, 0.5]),
+        (Columns(human_label="h"), "[[B>A]]", 2, [0.0, 1.0]),
+        (Columns(human_label="h"), "model_b", 2, [0.0, 1.0]),
+        (Columns(human_label="h"), "response_1", 2, [1.0, 0.0]),
+        (Columns(human_label="h"), "Output (b)", 2, [0.0, 1.0]),
+        (Columns(human_label="h"), "tie (bothbad)", 2, [0.5, 0.5]),
         (Columns(human_label="h"), None, 2, [None, None]),
         (Columns(), "x", 2, [None, None]),
     ],
@@ -97,6 +164,7 @@ def test_human_marks(columns: Columns, value: Any, responses: int, expected: lis
         (Columns(human_score="h"), "good", 1, "h must be a number, found 'good'"),
         (Columns(human_score="h"), 3, 2, "must be a list of 2 numbers"),
         (Columns(human_label="h"), 0, 2, "h = 0 is not a preference"),
+        (Columns(human_label="h"), "A>A", 2, "h = 'A>A' is not a preference: accepted: 1 or 2, A or B, A>B, tie"),
         (Columns(human_label="h"), 1, 3, "compares two responses, but there are 3"),
     ],
 )
