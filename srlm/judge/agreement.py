@@ -7,7 +7,7 @@ None, never NaN: every result can be written as JSON.
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ def judge_metrics(
         responses.append(_response(row, (chars or {}).get(row.id)))
     groups = [group for group in _groups(responses) if group.rankable]
     points = [group.pair_points() for group in groups]
-    lengths = [length for group in groups for length in group.length_points()]
+    lengths = Counter(point for group in groups for point in group.length_points())
     all_points = [point for group_points in points for point in group_points]
     complete = [group for group in groups if group.complete]
     return {
@@ -61,7 +61,7 @@ def judge_metrics(
         "pairwise_accuracy": mean(all_points),
         "pairwise_interval": bootstrap_interval([(sum(found), len(found)) for found in points]),
         "tied_pairs": mean([float(point == 0.5) for point in all_points]),
-        "length_accuracy": mean([longer for longer, _ in lengths]),
+        "length_accuracy": sum(p * n for (p, _), n in lengths.items()) / lengths.total() if lengths else None,
         "equal_length_accuracy": _at_equal_length(lengths),
         "five_best": mean([float(best) for group in groups for best in group.five_best(top)]),
         "exact_match": mean([float(set(group.pair_points()) == {1.0}) for group in complete]),
@@ -113,11 +113,12 @@ def _told_apart(responses: list[_Response]) -> int:
     return sum((n.total() ** 2 - sum(count**2 for count in n.values())) // 2 for n in humans.values())
 
 
-def _at_equal_length(lengths: list[tuple[float, float]]) -> float | None:
-    kinds = [[point for longer, point in lengths if longer == better] for better in (1.0, 0.0)]
-    if min(map(len, kinds)) < LEAST_PAIRS:
+def _at_equal_length(lengths: Counter[tuple[float, float]]) -> float | None:
+    kinds = [[(point, n) for (longer, point), n in lengths.items() if longer == better] for better in (1.0, 0.0)]
+    totals = [sum(n for _, n in kind) for kind in kinds]
+    if min(totals) < LEAST_PAIRS:
         return None
-    return math.fsum(math.fsum(points) / len(points) for points in kinds) / 2
+    return sum(sum(point * n for point, n in kind) / total for kind, total in zip(kinds, totals, strict=True)) / 2
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,11 @@ class _Group:
         pairs = itertools.combinations(zip(self.human, self.model, strict=True), 2)
         return [_order_point((a[0] - b[0]) * (a[1] - b[1])) for a, b in pairs if a[0] != b[0]]
 
-    def length_points(self) -> list[tuple[float, float]]:
+    def length_points(self) -> Iterator[tuple[float, float]]:
         """Of the same pairs, where both lengths are known: (what length alone gets, what the model gets)."""
-        pairs = itertools.combinations(zip(self.human, self.model, self.chars, strict=True), 2)
-        return [
-            (_order_point((a[0] - b[0]) * (a[2] - b[2])), _order_point((a[0] - b[0]) * (a[1] - b[1])))
-            for a, b in pairs
-            if a[0] != b[0] and a[2] is not None and b[2] is not None
-        ]
+        for a, b in itertools.combinations(zip(self.human, self.model, self.chars, strict=True), 2):
+            if a[0] != b[0] and a[2] is not None and b[2] is not None:
+                yield _order_point((a[0] - b[0]) * (a[2] - b[2])), _order_point((a[0] - b[0]) * (a[1] - b[1]))
 
     def five_best(self, top: float) -> list[bool]:
         """For each response with the top model score, whether people rank it top."""

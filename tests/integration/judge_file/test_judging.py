@@ -201,6 +201,21 @@ def test_preference_labels_of_a_real_file(tmp_path: Path) -> None:
     assert re.search(rf"pairwise accuracy +{right / len(given):.3f} \(95% interval", done)
 
 
+def test_a_benchmark_of_chosen_and_rejected_responses(tmp_path: Path) -> None:
+    row = {"subset": "Focus", "num_correct": 1, "models": ["m", "n", "o"]}
+    given = [
+        {"id": "0", "prompt": "question 0", "chosen": ["!!!!"], "rejected": ["!", "!!"], **row},
+        {"id": "1", "prompt": "question 1", "chosen": ["!"], "rejected": ["!!!", "!!!!!"], **row},
+    ]
+    with serve(ChatServer(points)) as server:
+        done = run(server, write(tmp_path / "a.jsonl", given)).stderr.decode()
+    assert "Columns: prompt = prompt, responses = chosen | rejected" in done
+    assert [row["score"] for row in read(tmp_path / "a.judged.jsonl")] == [[4, 1, 2], [1, 3, 5]]
+    assert re.search(r"pairs that people tell apart, with scores +4 of 4", done)
+    assert re.search(r" pairwise accuracy +0.500 ", done)
+    assert re.search(r"by the longer response alone +0.500", done)
+
+
 @needs_shared
 def test_whole_judge_prompts_of_a_real_file(tmp_path: Path) -> None:
     file, out = SHARED / "prometheus_vicuna_eval.json", tmp_path / "out.jsonl"
