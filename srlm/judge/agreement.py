@@ -16,7 +16,7 @@ from srlm.records import JudgeEval, Judgement
 
 TOP_SCORE = 5.0  # of prompts/judge.txt: what "5-best" is about
 RESAMPLES = 2000  # of the bootstrap: the ends of a 95% interval are then steady to about a tenth of its width
-LEAST_PAIRS = 10  # of a kind, for a share of them to say anything
+LEAST_PAIRS = 30  # of a kind: the error of the mean of both kinds is then about 6 points
 
 
 def judge_metrics(

@@ -109,7 +109,7 @@ class TestJudge:
 
     def test_a_judge_by_length_agrees_with_people_by_chance_at_equal_length(self) -> None:
         rows, chars = [], {}
-        for prompt in range(40):  # people prefer the longer answer three times in four
+        for prompt in range(160):  # people prefer the longer answer three times in four
             lengths = (10, 20) if prompt % 4 else (20, 10)
             for human, length in enumerate(lengths):
                 row = judged(f"p{prompt}", human, length / 5)
@@ -123,7 +123,7 @@ class TestJudge:
         assert people["length_accuracy"] is people["equal_length_accuracy"] is None  # lengths not known
 
     def test_a_judge_that_follows_people_does_so_at_equal_length(self) -> None:
-        rows = [judged(f"p{prompt}", human, 1 + human) for prompt in range(40) for human in (0, 1)]
+        rows = [judged(f"p{prompt}", human, 1 + human) for prompt in range(160) for human in (0, 1)]
         chars = {row.id: 10 + int(row.human) * (1 if i // 2 % 4 else -1) for i, row in enumerate(rows)}
         found = judge_metrics(rows, chars=chars)
         assert (found["length_accuracy"], found["equal_length_accuracy"]) == (0.75, 1)
