@@ -110,6 +110,7 @@ class Judgement(Record):
     flags: list[str] = []
     probabilities: list[float] | None = None  # mode `expected`: of each score from the lowest on, summing to 1
     outside: float | None = None  # mode `expected`: the probability of anything but a score
+    again: float | None = None  # mode `expected`, without reasons, of some answers: the score by another phrasing
     against: int | None = None  # mode `pairwise`: which other candidate it was compared with
     swapped: str | None = None  # mode `pairwise`: the reply with this candidate in second place; `text`: in first
 

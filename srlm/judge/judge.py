@@ -25,6 +25,10 @@ from srlm.settings import JudgeSettings
 from srlm.store import seed_of
 
 MOSTLY_OUTSIDE = 0.5  # of the probability on anything but a score: flagged
+# Without reasons there is one judgement an answer, and nothing to say how far it can be relied on. So one answer in
+# eight gets a second score, behind these words: an eighth of such judging, which is one token an answer.
+ONE_IN = 8
+OTHER_PHRASING = "I have read the whole answer."
 
 
 class Judge:
@@ -120,7 +124,11 @@ async def _sampled(judge: Judge, prompt: Messages, seed: int) -> list[Judgement]
 async def _expected(judge: Judge, prompt: Messages, seed: int) -> list[Judgement]:
     """K justifications, or none, each with the model's probabilities of all scores behind it."""
     if not judge.settings.justify:
-        return [await _expected_behind(judge, prompt, Sample("", 0, "stop"))]
+        found = await _expected_behind(judge, prompt, Sample("", 0, "stop"))
+        if seed % ONE_IN:
+            return [found]
+        other = await _expected_behind(judge, prompt, Sample(OTHER_PHRASING, 0, "stop"))
+        return [found.model_copy(update={"again": other.score})]
     samples = await judge.engine.sample(prompt, judge.sampling, seed)
     return await asyncio.gather(*(_expected_behind(judge, prompt, sample) for sample in samples))
 

@@ -56,6 +56,10 @@ BOUNDS = (
         "judgements of one answer differ as much as those of different answers: the scores are noise", _number,
     ),
     _Bound(
+        "agreement", "agreement of two phrasings", ("aift", "phrasing_agreement"), "min_agreement",
+        "asked in other words, the judge ranks the same answers otherwise: the scores are noise", _number,
+    ),
+    _Bound(
         "agreement", "agreement of the two orders of a comparison", ("aift", "order_agreement"), "min_agreement",
         "which answer is preferred depends on its place and not on what it says", _number,
     ),
@@ -97,7 +101,7 @@ def check_judge(figures: dict[str, Any], previous: dict[str, Any] | None, settin
 
 def unmeasured(figures: dict[str, Any]) -> list[str]:
     """What the gate cannot look at, in words: figures that are not defined, canaries that were not judged or read."""
-    names: dict[str, str] = {}  # one figure of a check is enough: agreement of several judgements, or of both orders
+    names: dict[str, str] = {}  # one figure of a check is enough: agreement of judgements, phrasings or orders
     for bound in BOUNDS:
         names.setdefault(bound.check, bound.name)
     for bound in BOUNDS:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srlm.generate.pairs import make_pair
-from srlm.judge.agreement import Tally, bootstrap_interval, both_orders, counts, mean, spearman
+from srlm.judge.agreement import LEAST_PAIRS, Tally, bootstrap_interval, both_orders, counts, mean, spearman
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
@@ -205,12 +205,14 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
     score_entropy: of the single scores, in bits; each is rounded to a whole step of the scale, an expected score to
     `FINE_STEP` of one. sample_agreement: the intraclass correlation ICC(1) of the judgements of one answer, 1 where
     they always agree, 0 where they differ as those of different answers do; None where there is one judgement each, or
-    one score for all. order_agreement: the same of the two orders of a comparison, -1 where the place decides all.
-    first_bias: how much more often a response is preferred in first place than in second: 1 always, -1 the other way
-    round. score_length: the mean over instructions of Spearman's correlation of the candidates' scores and lengths,
-    where both differ.
+    one score for all. phrasing_agreement: Spearman's correlation of the scores that a sample of answers gets by two
+    phrasings; None with fewer than `LEAST_PAIRS` of them. order_agreement: ICC(1) of the two orders of a comparison,
+    -1 where the place decides all. first_bias: how much more often a response is preferred in first place than in
+    second: 1 always, -1 the other way round. score_length: the mean over instructions of Spearman's correlation of the
+    candidates' scores and lengths, where both differ.
     """
     tally, steps, correlations = Tally(), Counter[float](), array("d")
+    phrased: list[tuple[float, float]] = []
     orders: tuple[array[float], array[float]] = (array("d"), array("d"))  # of each comparison: shown first, second
 
     def scores() -> Iterator[list[float]]:
@@ -219,6 +221,9 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
             for answer in row.candidates if row.dropped is None else []:
                 tally.add(answer.judgements)
                 steps.update(_step(found) for found in answer.judgements if found.score is not None)
+                phrased.extend(
+                    (j.score, j.again) for j in answer.judgements if j.score is not None and j.again is not None
+                )
                 yield answer.valid
             for said in _comparisons(row):
                 for known, value in zip(orders, said, strict=True):
@@ -230,6 +235,7 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
         "score_histogram": tally.histogram(),
         "score_entropy": entropy(steps.values()) if steps else None,
         "sample_agreement": agreed,
+        "phrasing_agreement": _correlation(phrased) if len(phrased) >= LEAST_PAIRS else None,
         "order_agreement": agreement(zip(*orders, strict=True)),
         "first_bias": mean([first - second for first, second in zip(*orders, strict=True)]),
         "score_length": mean(correlations),
@@ -253,9 +259,14 @@ def _comparisons(row: Rollout) -> Iterator[tuple[float, float]]:
 
 def _score_length(candidates: list[Candidate]) -> list[float]:
     """Spearman's correlation of scores and lengths; nothing where one of them is the same for all."""
-    scored = [(score, float(len(c.text))) for c in candidates if (score := c.score) is not None]
-    scores, lengths = [score for score, _ in scored], [length for _, length in scored]
-    return [spearman(scores, lengths)] if len(set(scores)) > 1 and len(set(lengths)) > 1 else []
+    found = _correlation([(score, float(len(c.text))) for c in candidates if (score := c.score) is not None])
+    return [] if found is None else [found]
+
+
+def _correlation(pairs: list[tuple[float, float]]) -> float | None:
+    """Spearman's, None where one side is the same for all."""
+    one, other = [a for a, _ in pairs], [b for _, b in pairs]
+    return spearman(one, other) if len(set(one)) > 1 and len(set(other)) > 1 else None
 
 
 def entropy(counts: Iterable[int]) -> float:

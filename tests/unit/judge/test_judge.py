@@ -127,9 +127,23 @@ def test_without_justification_nothing_is_sampled() -> None:
     asked: list[tuple[str, str]] = []
     engine = ScriptedEngine(lambda messages, seed: "", likely_of({"0": 0.1, "5": 0.1}, asked))
     [found] = score(engine, "Paris.", mode="expected", justify=False)
+    assert found.again is None
     assert engine.asked == []
     assert {prefix for prefix, _ in asked} == {"Score:"}
     assert (found.score, found.outside, found.flags) == (pytest.approx(2.5), pytest.approx(0.8), ["outside"])
+
+
+def test_without_justification_one_answer_in_eight_is_asked_in_other_words_too() -> None:
+    def likely(messages: Messages, prefix: str, choice: str) -> float:
+        known = "4" if prefix == "Score:" else "3"
+        return math.log(0.9) if choice.strip() == known else -math.inf
+
+    judge = judge_of(ScriptedEngine(lambda messages, seed: "", likely), mode="expected", justify=False)
+    found = [asyncio.run(judge.score(QUESTION, "Paris.", seed=seed)) for seed in range(16)]
+    assert [one.again for [one] in found] == [3.0 if seed in (0, 8) else None for seed in range(16)]
+    assert {one.score for [one] in found} == {4.0}  # the second is no part of the score
+    with_reasons = judge_of(ScriptedEngine(lambda messages, seed: "Score: 4", likely), mode="expected")
+    assert {one.again for one in asyncio.run(with_reasons.score(QUESTION, "Paris.", seed=8))} == {None}
 
 
 def test_scores_that_cannot_be_had_are_missing() -> None:

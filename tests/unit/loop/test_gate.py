@@ -52,6 +52,7 @@ def checks(metrics: dict[str, Any], previous: Any = HEALTHY, **settings: Any) ->
         (but("aift", usable_pair_rate=0.09), "pairs"),
         (but("aift", sample_agreement=0.05), "agreement"),
         (but("aift", sample_agreement=None, order_agreement=-0.4), "agreement"),
+        (but("aift", sample_agreement=None, phrasing_agreement=0.02), "agreement"),
         (but("judge", equal_length_accuracy=0.51), "people"),
         (but("aift", score_length=0.75), "length"),
         (but("aift", score_length=-0.75), "length"),
@@ -155,6 +156,21 @@ def test_fine_scores_that_round_alike_are_not_the_same() -> None:
     assert judging_metrics([fine(3.001, 3.002, 2.999, 3.01)])["score_entropy"] == 0
     coarse = judging_metrics([rollout(("a", (2.6, 2.8)), ("b", (3.0, 3.2)))])
     assert coarse["score_entropy"] == 0
+
+
+def test_agreement_of_two_phrasings_is_of_ranks_and_of_enough_answers() -> None:
+    def asked_twice(scores: list[tuple[float, float]]) -> Rollout:
+        made = [Judgement(text="", score=one, again=two, finish="stop", tokens=1) for one, two in scores]
+        answers = [Candidate(text="a", finish="stop", tokens=1, judgements=[j]) for j in made]
+        return Rollout(id="r", messages=[], candidates=answers)
+
+    scores = [(n / 20, 1 + (n / 20) ** 2 / 5) for n in range(60)]  # another mean and spread, the same order
+    assert judging_metrics([asked_twice(scores)])["phrasing_agreement"] == pytest.approx(1)
+    assert judging_metrics([asked_twice([(one, -two) for one, two in scores])])["phrasing_agreement"] == pytest.approx(
+        -1
+    )
+    assert judging_metrics([asked_twice([(one, 3.0) for one, _ in scores])])["phrasing_agreement"] is None
+    assert judging_metrics([asked_twice(scores[:20])])["phrasing_agreement"] is None
 
 
 def compared(*verdicts: tuple[str, str]) -> Rollout:
@@ -322,6 +338,7 @@ def test_what_is_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert unmeasured(HEALTHY) == []
     assert unmeasured(but("judge", pairwise_accuracy=None)) == ["pairwise accuracy against people"]
     assert unmeasured(but("aift", sample_agreement=None, order_agreement=0.7)) == []
+    assert unmeasured(but("aift", sample_agreement=None, phrasing_agreement=0.7)) == []
     assert unmeasured({k: v for k, v in HEALTHY.items() if k != "canaries"}) == ["canaries"]
     assert unmeasured(but("canaries", median=None)) == ["canaries"]
     assert unmeasured(but("canaries", scores={"empty": 0.0, "score": None})) == ["the canary 'score'"]
