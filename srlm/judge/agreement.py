@@ -182,6 +182,12 @@ def spearman(human: list[float], model: list[float]) -> float:
     return float(spearmanr(human, model).statistic)
 
 
+def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's, None where one side is the same for all."""
+    one, other = [a for a, _ in pairs], [b for _, b in pairs]
+    return spearman(one, other) if len(set(one)) > 1 and len(set(other)) > 1 else None
+
+
 def _kendall(human: list[float], model: list[float]) -> float:
     from scipy.stats import kendalltau
 
@@ -199,6 +205,18 @@ def both_orders(found: Judgement) -> tuple[float, float] | None:
     if first is None or second is None:
         return None
     return {"A": 1.0, "B": 0.0, "tie": 0.5}[first], {"A": 0.0, "B": 1.0, "tie": 0.5}[second]
+
+
+def both_phrasings(judgements: Iterable[Judgement]) -> Iterator[tuple[float, float]]:
+    """The two scores of those answers that were asked about in other words, too."""
+    for found in judgements:
+        if found.score is not None and found.again is not None:
+            yield found.score, found.again
+
+
+def phrasing_agreement(scores: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's correlation of such scores; None with fewer than `LEAST_PAIRS`."""
+    return correlation(scores) if len(scores) >= LEAST_PAIRS else None
 
 
 # --- shared ---------------------------------------------------------------------------------------------------------

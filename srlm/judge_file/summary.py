@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from srlm.console import err, say
-from srlm.judge.agreement import both_orders
+from srlm.judge.agreement import both_orders, both_phrasings, phrasing_agreement
 from srlm.judge.parse import Scale, read_score
 from srlm.judge_file.columns import Item
 from srlm.judge_file.job import Judged
@@ -41,6 +41,7 @@ class Summary:
         self.rows = self.responses = self.scored = self.judgements = self.spreads = 0
         self.total = self.spread = 0.0
         self.histogram: Counter[float] = Counter()
+        self.phrased: list[tuple[float, float]] = []
         self.fractions = self.up_to_one = self.first = 0
         self.missing: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
@@ -57,7 +58,8 @@ class Summary:
             self.fractions += sum(0 < score < 1 for score in valid)
             self.up_to_one += sum(0 <= score <= 1 for score in valid)
             self.flags.update(flag for found in judgements for flag in found.flags)
-            self.histogram.update(round(score, None if self._settings.fine else 2) for score in valid)
+            self.histogram.update(round(2 * score) / 2 if self._settings.fine else round(score, 2) for score in valid)
+            self.phrased.extend(both_phrasings(judgements))
             if valid:
                 self.scored += 1
                 self.total += statistics.fmean(valid)
@@ -105,6 +107,8 @@ class Summary:
         if self._settings.compares and known:
             lines.append(("same verdict in both orders", _of(known - self.flags["order"], known)))
             lines.append(("the first one preferred in both orders", _of(self.first, known)))
+        if (agreed := phrasing_agreement(self.phrased)) is not None:
+            lines.append((f"agreement of two phrasings, of {len(self.phrased)} (Spearman)", f"{agreed:.3f}"))
         flags = {flag: count for flag, count in self.flags.items() if flag != "order"}
         lines += [(f"flagged: {flag}", f"{count}") for flag, count in sorted(flags.items())]
         return [*lines, *self._agreement()]

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from srlm.generate.pairs import make_pair
-from srlm.judge.agreement import LEAST_PAIRS, Tally, bootstrap_interval, both_orders, counts, mean, spearman
+from srlm.judge.agreement import (
+    Tally,
+    bootstrap_interval,
+    both_orders,
+    both_phrasings,
+    correlation,
+    counts,
+    mean,
+    phrasing_agreement,
+)
 from srlm.records import AnswerEval, CanaryEval, Candidate, Instruction, Judgement, PreferencePair, Rollout
 from srlm.settings import PairSettings
 
@@ -221,9 +230,7 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
             for answer in row.candidates if row.dropped is None else []:
                 tally.add(answer.judgements)
                 steps.update(_step(found) for found in answer.judgements if found.score is not None)
-                phrased.extend(
-                    (j.score, j.again) for j in answer.judgements if j.score is not None and j.again is not None
-                )
+                phrased.extend(both_phrasings(answer.judgements))
                 yield answer.valid
             for said in _comparisons(row):
                 for known, value in zip(orders, said, strict=True):
@@ -235,7 +242,7 @@ def judging_metrics(rollouts: Iterable[Rollout]) -> dict[str, Any]:
         "score_histogram": tally.histogram(),
         "score_entropy": entropy(steps.values()) if steps else None,
         "sample_agreement": agreed,
-        "phrasing_agreement": _correlation(phrased) if len(phrased) >= LEAST_PAIRS else None,
+        "phrasing_agreement": phrasing_agreement(phrased),
         "order_agreement": agreement(zip(*orders, strict=True)),
         "first_bias": mean([first - second for first, second in zip(*orders, strict=True)]),
         "score_length": mean(correlations),
@@ -259,14 +266,8 @@ def _comparisons(row: Rollout) -> Iterator[tuple[float, float]]:
 
 def _score_length(candidates: list[Candidate]) -> list[float]:
     """Spearman's correlation of scores and lengths; nothing where one of them is the same for all."""
-    found = _correlation([(score, float(len(c.text))) for c in candidates if (score := c.score) is not None])
+    found = correlation([(score, float(len(c.text))) for c in candidates if (score := c.score) is not None])
     return [] if found is None else [found]
-
-
-def _correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Spearman's, None where one side is the same for all."""
-    one, other = [a for a, _ in pairs], [b for _, b in pairs]
-    return spearman(one, other) if len(set(one)) > 1 and len(set(other)) > 1 else None
 
 
 def entropy(counts: Iterable[int]) -> float:

@@ -70,6 +70,13 @@ def test_a_judge_that_prefers_the_first_place_is_a_finding() -> None:
     assert compared(("A", "B"), ("B", "A"), ("B", "B")).findings() == []
 
 
+def test_fine_scores_are_counted_by_halves_and_two_phrasings_are_compared() -> None:
+    made = [Judgement(text="", score=n / 20, again=5 - n / 20, finish="stop", tokens=1) for n in range(60)]
+    lines = dict(summary(made, "expected").lines())
+    assert lines["judgements by score"].startswith("0: 6, 0.5: 9, 1: 11, ")
+    assert lines["agreement of two phrasings, of 60 (Spearman)"] == "-1.000"
+
+
 def test_what_could_not_be_read_shows_in_the_counts() -> None:
     lines = dict(said("Score: 1", "Score: 2", "no number", "Score: 3").lines())
     assert lines["judgements with a score"] == "3 of 4 (75.0%)"
