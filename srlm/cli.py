@@ -246,9 +246,7 @@ def judge(
     scale: Annotated[str | None, typer.Option(metavar="LOW-HIGH", help="With --judge-prompt: range of scores.")] = None,
     human_score: Annotated[str | None, typer.Option(metavar="COL", help="People's scores; higher is better.")] = None,
     human_rank: Annotated[str | None, typer.Option(metavar="COL", help="People's ranks; lower is better.")] = None,
-    human_label: Annotated[
-        str | None, typer.Option(metavar="COL", help="The better of two: 1 or 2, A or B, A>B.")
-    ] = None,
+    human_label: Annotated[str | None, typer.Option(metavar="COL", help="The better: 1 or 2, A or B, A>B.")] = None,
     group: Annotated[
         str | None, typer.Option(metavar="COL", help="Same for rows with the same prompt. Default: the prompt.")
     ] = None,
