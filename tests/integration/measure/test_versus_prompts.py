@@ -41,7 +41,7 @@ def test_against_an_earlier_model_of_the_run(tmp_path: Path, capsys: pytest.Capt
     ("against", "rows", "message"),
     [
         ("other.json", [{"instruction": "Nobody asked this.", "output": "!"}], "no prompt in common"),
-        ("other.json", [{"instruction": "Question 0?"}], "other.json: row 1: the row needs a prompt and an answer"),
+        ("other.json", [{"instruction": "Question 0?"}], "other.json: row 1: wrong columns .found: instruction."),
         ("nowhere.json", [], "nowhere.json: no such file"),
     ],
 )
