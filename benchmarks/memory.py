@@ -1,8 +1,7 @@
-"""What a training holds in memory, beside what srlm plans for it (srlm/model/memory.py), on a CPU.
+"""What a training holds in memory, beside what srlm plans for it (srlm/model/memory.py), on a CPU or a GPU.
 
     python benchmarks/memory.py peaks [--steps 2]     # planned over measured: three sizes to fit on, a fourth to check
     python benchmarks/memory.py gpu [--only 135M,8B]  # planned over measured on a GPU, of all that fits
-    python benchmarks/memory.py parts [--tokens 1024] # by part: the demo's model, and one of SmolLM2-135M's shape
 
 `peaks` starts the real train child on random Llama models as `srlm iterate` starts it, and takes the largest resident
 set that the kernel saw (ru_maxrss), above the peak of the same child with a model of some thousand parameters: that is
@@ -12,11 +11,7 @@ the one in srlm; the ratios are those of srlm's own.
 `gpu` does the same on a GPU, with models of 0.1 to 8 billion parameters. Measured is what torch reserved of the card,
 and what CUDA takes beside that (memory.CUDA_CONTEXT).
 
-`parts` looks at the resident set at the moments of the second step of SFT on 4 rows (and of the first: no optimizer
-yet). There the C library is told to give each block back at once, so that differences are what lives, and no more:
-activations, from the step's beginning to the LM head; the head, the peak of its backward pass above what was there
-before; gradients, what is left after the backward pass; optimizer, what the optimizer's first step leaves. Weights
-are counted as saved, since their file is mapped.
+Where the memory goes: benchmarks/memory_parts.py.
 """
 
 import argparse
@@ -24,10 +19,8 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,11 +28,10 @@ from typing import Any
 from srlm.console import gib
 from srlm.model import memory
 from srlm.model.memory import Training, training_memory
-from srlm.model.shape import Shape, parameters_of, shape_of
-from srlm.packaged import DEMO
+from srlm.model.shape import Shape, shape_of
 from srlm.process.job import result_of
 from srlm.process.launch import MEMORY, launch_command
-from srlm.process.machine import free_memory, this_machine
+from srlm.process.machine import this_machine
 from srlm.settings import DPOSettings, LoraSettings, SFTSettings, TrainSettings
 from srlm.store import write_rows
 from srlm.train.job import TrainJob
@@ -72,7 +64,6 @@ WAYS_ON_GPU = WAYS | {
     "DPO, LoRA, checkp.": (True, {"lora_rank": 16, "checkpointing": True}),
 }
 ROWS = 4  # sequences of a forward pass: four rows of SFT, two pairs of DPO
-EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)}  # blocks are given back at once
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -257,111 +248,18 @@ def best_fit(found: list[tuple[Shape, Training, int]], used: float) -> float:
     return min((step / 100 for step in range(101)), key=error)
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def parts(tokens: int) -> None:
-    """Print where the memory of a step goes, beside the plan."""
-    plan = Training(ROWS, tokens, gpu=False)
-    with tempfile.TemporaryDirectory(prefix="memory-") as name:
-        for label, model in (("demo", DEMO / "base"), ("135M", made("135M", Path(name)))):
-            shape = shape_of(json.loads((model / "config.json").read_text()))
-            for checkpointing in (False, True):
-                job = replace(plan, checkpointing=checkpointing)
-                if planned(shape, job) > 0.9 * free_memory():
-                    print(f"{label}: left out, since only {gib(free_memory())} are free for {gib(planned(shape, job))}")
-                    continue
-                with tempfile.TemporaryDirectory(prefix="memory-") as scratch:
-                    job_file = Path(scratch) / "trace.job.json"
-                    job_file.write_text(make_job(Path(scratch), model, job, 2).model_dump_json())
-                    command = [sys.executable, __file__, "trace", "--job", str(job_file)]
-                    _, output = run(command, job_file, EXACT)
-                show_parts(f"{label}{', checkpointing' if checkpointing else ''}", shape, job, output)
-
-
-def show_parts(label: str, shape: Shape, job: Training, output: str) -> None:
-    """Print the parts of one model from the child's trace."""
-    trace = [json.loads(line) for line in output.splitlines() if line.startswith('{"moment"')]
-    first, second = ({row["moment"]: row for row in trace if row["step"] == step} for step in (0, 1))
-    weights = parameters_of(shape).total * memory.FLOAT32
-    begin, before, head, after = (second[name] for name in ("begin", "before head", "head", "backward"))
-    measured = {
-        "weights": weights,
-        "gradients": after["now"] - begin["now"],
-        # the first backward pass leaves gradients, which the optimizer's step replaces by moments
-        "optimizer": begin["now"] - first["begin"]["now"] - weights,
-        "activations": before["now"] - begin["now"],
-        "LM head": head["peak"] - before["now"],
-    }
-    told = memory.training_memory(shape, replace(job, accumulation=2)) | {
-        "activations": memory.activations(shape, job),
-        "LM head": memory.lm_head(shape, job),
-    }
-    print(f"{label}, SFT, {ROWS} x {job.tokens} tokens")
-    for part, size in measured.items():
-        print(f"  {part:<14}{gib(size):>10} measured {gib(told[part]):>10} planned")
-
-
-def trace(job_file: Path) -> None:
-    """Be the child of `parts`: do the job in this process, and print the resident set at each moment."""
-    from srlm.process.child import set_environment
-
-    job = TrainJob.model_validate_json(job_file.read_bytes())
-    set_environment(job.model)
-    from transformers import Trainer
-    from trl.kernels import ChunkedLogProbFunction as Head
-
-    from srlm.train.common import train
-
-    step = -1
-    forward_head, backward_head, whole = Head.forward, Head.backward, Trainer.training_step
-
-    def note(moment: str) -> None:
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        peak, now = (int(status[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS"))
-        print(json.dumps({"moment": moment, "step": step, "peak": peak, "now": now}), flush=True)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-
-    def forward(*arguments: Any) -> Any:
-        note("before head")
-        return forward_head(*arguments)
-
-    def backward(*arguments: Any) -> Any:
-        note("before backward")
-        result = backward_head(*arguments)
-        note("head")
-        return result
-
-    def training_step(*arguments: Any, **named: Any) -> Any:
-        nonlocal step
-        step += 1
-        note("begin")
-        result = whole(*arguments, **named)
-        note("backward")
-        return result
-
-    Head.forward, Head.backward = staticmethod(forward), staticmethod(backward)
-    Trainer.training_step = training_step
-    train(job)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["peaks", "gpu", "parts", "trace"])
+    parser.add_argument("what", choices=["peaks", "gpu"])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--only", default=ON_GPU, help="models, for gpu")
-    parser.add_argument("--job", type=Path, help="for trace, which `parts` starts")
     options = parser.parse_args()
     if options.what == "peaks":
         peaks(options.steps)
-    elif options.what == "gpu":
-        gpu(options.only, options.tokens, options.steps)
-    elif options.what == "parts":
-        parts(options.tokens)
     else:
-        trace(options.job)
+        gpu(options.only, options.tokens, options.steps)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ ROOM = 0.85  # what "auto" chooses needs at most so much of the memory: the plan
 ADAM = 2 * FLOAT32  # AdamW keeps two moments of each trained parameter, in float32 as the parameter itself
 # TRL 1.16 computes log-probabilities in tiles of at most so many tokens by so many entries of the vocabulary.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
+TILE_TOKENS_ON_CPU = 128  # srlm's own size, see `train.head`: 128 and 256 were as fast, 64, 512 and 4,096 slower
 # Without Triton its backward pass holds at its fullest the tile, seven float32 intermediates and a mask of bytes:
 # counted in trl/kernels/chunked_logprob.py, measured as 8.1 to 8.3 at four shapes. With Triton it works in place.
 TILES_ON_CPU = 8.25
@@ -23,10 +24,12 @@ CUDA_CONTEXT = 3 * 2**28
 LOST_ON_GPU = 0.1
 # Measured on a CPU: the train child's imports (Linux, requirements/cpu.txt), and what libraries keep beside the parts.
 TRAIN_IMPORTS, CPU_BUFFERS = 640 * 2**20, 50 * 2**20
+# And what checkpointing adds to that: layers that are computed again come and go, and the C library keeps their blocks.
+RECOMPUTED = 105 * 2**20
 # On a CPU the C library keeps blocks below this size (process/launch.MEMORY) when they are given back, and what lies
 # between them is lost: so much more than they hold. Fitted to measured peaks, of full trainings and of LoRA's.
 MAPPED = 32 * 2**20
-LOST, LOST_BY_LORA = 0.2, 0.9
+LOST, LOST_BY_LORA = 0.2, 0.93
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,8 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
         lost = int(LOST_ON_GPU * sum(fullest.values()))
         return result | fullest | {"lost between blocks": lost, "the device's own": CUDA_CONTEXT}
     small = 1.0 if adapters else _small_share(shape)
-    if tile_bytes(shape, job) >= MAPPED:
-        # The tiles lie beside what the C library keeps of the other moments, whose large blocks are gone by then.
-        left = gradients if job.accumulation > 1 else int(small * gradients)
-        moments = [moment | {"gradients": min(left, moment["gradients"]), "LM head": head} for moment in moments[1:]]
-    result |= max(moments, key=lambda parts: sum(parts.values())) | {"libraries": CPU_BUFFERS}
+    kept = CPU_BUFFERS + (RECOMPUTED if job.checkpointing else 0)
+    result |= max(moments, key=lambda parts: sum(parts.values())) | {"libraries": kept}
     return result | {
         "lost between blocks": int((LOST_BY_LORA if adapters else LOST) * _kept_by_c(shape, job, result, small))
     }
@@ -157,9 +157,10 @@ def layer_at_work(shape: Shape, job: Training) -> int:
 
 def tile_bytes(shape: Shape, job: Training) -> int:
     """Bytes of one of the LM head's tiles, of logits."""
-    # on a GPU they are allocated whole, on a CPU only what is written to takes memory
-    entries = TILE_VOCABULARY if job.gpu else min(shape.vocabulary, TILE_VOCABULARY)
-    return min(job.all_tokens, TILE_TOKENS) * entries * job.width
+    if job.gpu:
+        return min(job.all_tokens, TILE_TOKENS) * TILE_VOCABULARY * job.width
+    # here only what is written to takes memory
+    return min(job.all_tokens, TILE_TOKENS_ON_CPU) * min(shape.vocabulary, TILE_VOCABULARY) * job.width
 
 
 def lm_head(shape: Shape, job: Training) -> int:
@@ -191,4 +192,4 @@ def _kept_by_c(shape: Shape, job: Training, parts: dict[str, int], small: float)
     result = int(small * (parts["optimizer"] + parts["gradients"]))
     if job.all_tokens * shape.hidden * FLOAT32 < MAPPED:
         result += parts["activations"]
-    return result if tile_bytes(shape, job) >= MAPPED else result + parts["LM head"]
+    return result + parts["LM head"]

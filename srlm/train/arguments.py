@@ -22,6 +22,7 @@ FORBIDDEN = {
     "load_best_model_at_end": "the result is always the model of the last step",
     "train_sampling_strategy": "rows of similar length are already grouped within a step",
     "save_only_model": "a checkpoint must hold everything that is needed to resume",
+    "label_smoothing_factor": "remove it: SFT would make the logits of all tokens at once for it, and DPO ignores it",
     "dataset_kwargs": "the rows are already tokenized",
     "fsdp": SHARDED,
     "fsdp_config": SHARDED,

@@ -16,13 +16,16 @@ from srlm.store import read_json, write_json
 SEAL = "complete.json"
 
 
-def seal(checkpoint: Path, job: str) -> None:
-    """Flush the checkpoint's files to the disk, then mark it as complete and as made by this job."""
+def seal(checkpoint: Path, job: str, longest_first: bool) -> None:
+    """Flush the checkpoint's files to the disk, then mark it as complete and as made by this job.
+
+    `longest_first` is the row order it was made with (`batches.StepOrder`).
+    """
     files = [path for path in checkpoint.rglob("*") if path.is_file()]
     for path in files:
         flush(path)
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    write_json(checkpoint / SEAL, {"job": job, "files": sizes})
+    write_json(checkpoint / SEAL, {"job": job, "longest_first": longest_first, "files": sizes})
 
 
 def newest(folder: Path, jobs: Container[str]) -> Path | None:
@@ -40,6 +43,14 @@ def newest(folder: Path, jobs: Container[str]) -> Path | None:
 def step_of(checkpoint: Path | None) -> int:
     """The optimizer step a checkpoint was made at; 0 without one."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def longest_first(checkpoint: Path | None) -> bool:
+    """The row order to go on in. In another one, rows would be seen twice or never.
+
+    Seals did not name it while there was only one, without the longest row first.
+    """
+    return bool(read_json(checkpoint / SEAL).get("longest_first", False)) if checkpoint else True
 
 
 def remove_torn(folder: Path) -> None:

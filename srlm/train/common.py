@@ -18,6 +18,7 @@ from srlm.store import read_json, read_rows
 from srlm.train import checkpoints
 from srlm.train.encode import Encoder
 from srlm.train.guard import guard
+from srlm.train.head import fit_tiles
 from srlm.train.job import TrainJob
 from srlm.train.log import StepLog, cut_back
 from srlm.train.models import RECORD, load_model, load_tokenizer, move_into_place, save_model, saved_dtype
@@ -37,6 +38,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     set_seed(job.seed)
     if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+    fit_tiles()
     tokenizer = load_tokenizer(job)
     encoder = Encoder(tokenizer, job.max_length)
     rows = _encode(job, encoder)
@@ -46,6 +48,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     step = checkpoints.step_of(newest)
     callback = StepLog(job, cut_back(job.log, step) if _is_first() else {})
     trainer = callback.trainer = STEPS[job.algorithm].trainer(job, model, tokenizer, rows, callback)
+    trainer.longest_first = checkpoints.longest_first(newest)
     trainer.remove_callback(PrinterCallback)
     trackers = guard(trainer)
     survival = Survival(job, rows)

@@ -75,4 +75,5 @@ class StepLog(TrainerCallback):
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:
-            seal(self.job.checkpoints / f"checkpoint-{state.global_step}", self.job.digest())
+            checkpoint = self.job.checkpoints / f"checkpoint-{state.global_step}"
+            seal(checkpoint, self.job.digest(), self.trainer.longest_first)

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from srlm.train.encode import Reply
+from srlm.train.encode import IGNORED, Reply
+from srlm.train.head import own_head
 from srlm.train.job import TrainJob
 from srlm.train.models import cast
 from srlm.train.steps import STEPS
 
 ROWS = 64  # of the sample, at most
 TOKENS = 16_384  # of the sample, at most: four passes over them take about as long as two or three steps of training
-LOGITS = 2**26  # numbers in one forward pass's logits, at most (256 MiB), unless a single reply has more
+TOKENS_AT_ONCE = 2048  # in one forward pass, at most, unless a single reply has more
 
 
 class Survival:
@@ -68,7 +69,7 @@ class Survival:
     def _score(self, model: Any, device: Any) -> float | None:
         """Sum over the replies of sign * log-probability, computed in float32; None without the memory for it."""
         try:
-            with torch.no_grad(), _in_float32(model, device):
+            with torch.no_grad(), _in_float32(model, device), own_head(model):
                 return sum(self._passes(model))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -76,10 +77,9 @@ class Survival:
 
     def _passes(self, model: Any) -> Iterator[float]:
         """One forward pass after the other, with replies of like length together."""
-        vocabulary = model.config.get_text_config().vocab_size
         batch: list[Reply] = []
         for reply in sorted(self.replies, key=lambda reply: len(reply[0])):
-            if batch and (len(batch) + 1) * len(reply[0]) * vocabulary > LOGITS:
+            if batch and (len(batch) + 1) * len(reply[0]) > TOKENS_AT_ONCE:
                 yield _log_probability(model, batch)
                 batch = []
             batch.append(reply)
@@ -90,16 +90,12 @@ def _log_probability(model: Any, batch: list[Reply]) -> float:
     """Sum of sign * log-probability of the batch's replies; padded on the right, where no token sees the padding."""
     device = next(model.parameters()).device
     ids = pad_sequence([torch.tensor(ids) for ids, _, _ in batch], batch_first=True).to(device)  # (B, T)
-    sign = torch.zeros(ids.shape, dtype=torch.float64)
-    for row, (tokens, start, value) in enumerate(batch):
-        sign[row, start : len(tokens)] = value
-    first = max(1, min(start for _, start, _ in batch))  # the logits of tokens before it say nothing of a reply
-    keep = ids.shape[1] - first + 1
-    # by the class: on the object itself, accelerate has put a forward that computes in bfloat16
-    output = type(model).forward(model, input_ids=ids, use_cache=False, logits_to_keep=keep)
-    logits = output.logits[:, -keep:-1].float()
-    found = logits.gather(2, ids[:, first:, None])[..., 0] - logits.logsumexp(2)  # (B, T - first)
-    return float((found.double().cpu() * sign[:, first:]).sum())
+    labels = torch.full_like(ids, IGNORED)
+    for row, (tokens, start, _) in enumerate(batch):
+        labels[row, start : len(tokens)] = ids[row, start : len(tokens)]
+    found = model(input_ids=ids, labels=labels, fused_lm_head=True).log_probs  # (B, T - 1), 0 where nothing is learned
+    sign = torch.tensor([value for _, _, value in batch], dtype=torch.float64)
+    return float(found.sum(1, dtype=torch.float64).cpu() @ sign)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from srlm.process.job import result_of
 from srlm.process.launch import launch_command
+from srlm.settings import LoraSettings
 from srlm.train.job import TrainJob
 from srlm.train.steps import STEPS
 
@@ -90,6 +91,10 @@ def dpo_rows(count: int = 20) -> list[dict[str, Any]]:
 Make = Callable[..., TrainJob]
 
 
+class CutError(Exception):
+    """Stands for a sudden end."""
+
+
 def run(job: TrainJob) -> dict[str, Any]:
     """The job in this process."""
     from srlm.train.common import train
@@ -154,3 +159,27 @@ def encoded(encoder: Any, algorithm: str, rows: list[dict[str, Any]]) -> list[di
     step = STEPS[algorithm]
     found: list[dict[str, Any]] = encoder.usable([step.row.model_validate(row) for row in rows], step.encode)
     return found
+
+
+def chain(make: Make, count: int, **changes: Any) -> list[TrainJob]:
+    """M1 by SFT, and M2, M3 ... by DPO, each from the one before."""
+    lora = {"lora": LoraSettings(rank=4)}
+    jobs = [make("sft", "M1", train=lora, **changes)]
+    jobs += [
+        make("dpo", f"M{t}", train=lora, model=str(jobs[0].out.parent.parent / f"M{t - 1}" / "model"))
+        for t in range(2, count + 1)
+    ]
+    for job in jobs:
+        run(job)
+    return jobs
+
+
+def log_probability(model: Any, row: dict[str, Any], side: str) -> float:
+    """Of the reply to the prompt, with nothing of TRL's: one row, no padding."""
+    import torch
+
+    ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
+    with torch.no_grad():
+        logps = model(ids).logits[0, :-1].log_softmax(-1)
+    found = logps.gather(1, ids[0, 1:, None])[len(row["prompt_ids"]) - 1 :]
+    return float(found.sum())

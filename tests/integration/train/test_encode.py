@@ -1,6 +1,4 @@
-"""What is taught, in tokens: chat templates, ends of turn, labels, dropped rows, the order of rows."""
-
-from itertools import pairwise
+"""What is taught, in tokens: chat templates, ends of turn, labels and dropped rows."""
 
 import pytest
 
@@ -147,17 +145,3 @@ def test_row_whose_prompt_the_template_writes_otherwise_behind_a_reply_is_counte
     rows = [{"id": word, "prompt": user("say it"), "completion": said(word)} for word in ("red", "sea")]
     assert len(encoded(code, "sft", rows)) == 1
     assert code.dropped == {"template": 1}
-
-
-def test_row_order_is_a_permutation_levelled_within_steps() -> None:
-    from srlm.train.batches import StepOrder
-
-    lengths = [(i * 37) % 101 for i in range(50)]
-    order = StepOrder(lengths, 8, seed=3)
-    first = list(order)
-    assert sorted(first) == list(range(50))
-    assert list(order) == first
-    steps = [first[i : i + 8] for i in range(0, 50, 8)]
-    assert all(lengths[a] >= lengths[b] for step in steps for a, b in pairwise(step))
-    order.epoch = 1
-    assert {tuple(sorted(list(order)[i : i + 8])) for i in range(0, 50, 8)} != {tuple(sorted(s)) for s in steps}

@@ -1,14 +1,12 @@
-"""The train step on a tiny random model: reference, log, resume, LoRA, bad input."""
+"""The train step on a tiny random model: reference, log, resume, bad input."""
 
 import json
 import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,13 +19,13 @@ from srlm.train.job import TrainJob, batch_plan
 from srlm.train.steps import STEPS
 from tests.helpers.train_jobs import (
     CHATML,
+    CutError,
     Make,
     dpo_rows,
     encoded,
     encoder,
-    loaded,
     log_of,
-    make_model,
+    log_probability,
     make_tokenizer,
     run,
     sft_rows,
@@ -71,28 +69,6 @@ def test_what_the_parent_reads_imports_no_torch() -> None:
     code = "import sys, srlm.iterate, srlm.train.steps, srlm.model.chat\n"
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-class CutError(Exception):
-    """Stands for a sudden end."""
-
-
-@pytest.fixture
-def cut_after(monkeypatch: Any) -> Callable[[int], None]:
-    """Makes trainings end suddenly after the row of a step was written; 0 lets them live."""
-    from srlm.train.log import StepLog
-
-    real = StepLog.on_log
-
-    def cut(step: int) -> None:
-        def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
-            real(self, args, state, control, logs=logs, **kwargs)
-            if state.global_step == step:
-                raise CutError
-
-        monkeypatch.setattr(StepLog, "on_log", on_log)
-
-    return cut
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -144,17 +120,6 @@ def test_learning_rate_ends_at_its_ratio(make: Make) -> None:
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) == pytest.approx(4, abs=1)
     assert rates[-1] == pytest.approx(0.3, abs=0.02)
-
-
-def log_probability(model: Any, row: dict[str, Any], side: str) -> float:
-    """Of the reply to the prompt, with nothing of TRL's: one row, no padding."""
-    import torch
-
-    ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
-    with torch.no_grad():
-        logps = model(ids).logits[0, :-1].log_softmax(-1)
-    found = logps.gather(1, ids[0, 1:, None])[len(row["prompt_ids"]) - 1 :]
-    return float(found.sum())
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -216,94 +181,6 @@ def test_reference_of_other_rows_is_computed_anew(make: Make) -> None:
     shutil.rmtree(job.out)
     run(job)
     assert len(json.loads(job.reference.read_text())["chosen"]) == 8
-
-
-# --- LoRA ----------------------------------------------------------------------------------------------------------
-
-
-def chain(make: Make, count: int, **changes: Any) -> list[TrainJob]:
-    """M1 by SFT, and M2, M3 ... by DPO, each from the one before."""
-    lora = {"lora": LoraSettings(rank=4)}
-    jobs = [make("sft", "M1", train=lora, **changes)]
-    jobs += [
-        make("dpo", f"M{t}", train=lora, model=str(jobs[0].out.parent.parent / f"M{t - 1}" / "model"))
-        for t in range(2, count + 1)
-    ]
-    for job in jobs:
-        run(job)
-    return jobs
-
-
-@pytest.mark.parametrize("save_dtype", ["float32", "base"])
-def test_lora_keeps_the_adapter_beside_a_base_that_is_left_as_it_is(
-    make: Make, tmp_path: Path, save_dtype: str
-) -> None:
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
-    before = (start / "model.safetensors").read_bytes()
-    job = make("sft", model=str(start), train={"lora": LoraSettings(rank=4), "save_dtype": save_dtype})
-    info = run(job)
-    adapter = load_file(job.out / "adapter_model.safetensors")
-    assert not (job.out / "model.safetensors").exists()
-    assert {str(tensor.dtype) for tensor in adapter.values()} == {"torch.float32"}
-    assert info["dtype"]["saved"] == "float32"
-    assert (start / "model.safetensors").read_bytes() == before
-    told = json.loads((job.out / "adapter_config.json").read_text())
-    assert (told["base_model_name_or_path"], told["r"]) == (str(start), 4)
-    assert AutoTokenizer.from_pretrained(job.out).chat_template == CHATML
-    row = encoded(encoder(), "dpo", dpo_rows())[0]
-    plain = log_probability(AutoModelForCausalLM.from_pretrained(start), row, "chosen")
-    assert abs(log_probability(loaded(job.out), row, "chosen") - plain) > 0.1
-
-
-def test_one_adapter_over_m0_goes_through_the_run(make: Make, base: Path) -> None:
-    """Each model goes on with the adapter of the one before, which is its reference: M3's is M2, not M0 nor M1."""
-    jobs = chain(make, 3)
-    assert [weights(job) for job in jobs] == list(dict.fromkeys(weights(job) for job in jobs))
-    for job in jobs:
-        told = json.loads((job.out / "adapter_config.json").read_text())
-        assert told["base_model_name_or_path"] == str(base)
-    rows = encoded(encoder(), "dpo", dpo_rows())
-    found = {
-        name: [log_probability(loaded(job.out), row, "chosen") for row in rows]
-        for name, job in zip(("M1", "M2"), jobs, strict=False)
-    }
-    for job, reference in ((jobs[1], "M1"), (jobs[2], "M2")):
-        assert json.loads(job.reference.read_text())["chosen"] == pytest.approx(found[reference], rel=2e-4, abs=1e-3)
-        assert log_of(job)[0]["rewards_chosen"] == pytest.approx(0, abs=1e-5)
-        assert log_of(job)[-1]["reward_margin"] > 0.01
-    assert found["M2"] != pytest.approx(found["M1"], abs=0.05)
-
-
-def test_interrupted_training_of_an_adapter_that_is_gone_on_with(make: Make, cut_after: Any) -> None:
-    first = chain(make, 1)[0]
-    changes = {"model": str(first.out), "train": {"lora": LoraSettings(rank=4), "save_steps": 2}}
-    run(straight := make("dpo", "straight", **changes))
-    cut_after(5)
-    with pytest.raises(CutError):
-        run(job := make("dpo", "cut", **changes))
-    cut_after(0)
-    assert run(job)["resumed_from_step"] == 4
-    assert weights(job) == weights(straight)
-
-
-@pytest.mark.parametrize(("save_dtype", "saved"), [("float32", "float32"), ("base", "bfloat16")])
-def test_lora_on_plain_weights_of_m1_is_merged(make: Make, tmp_path: Path, save_dtype: str, saved: str) -> None:
-    """As in runs whose M1 was merged: they go on so."""
-    import torch
-    from safetensors.torch import load_file
-
-    start = make_model(tmp_path / "bf16", make_tokenizer(), "bfloat16")
-    train = {"lora": LoraSettings(rank=4), "save_dtype": save_dtype}
-    info = run(job := make("dpo", model=str(start), merge=True, train=train))
-    assert not list(job.out.glob("adapter*"))
-    old, new = load_file(start / "model.safetensors"), load_file(job.out / "model.safetensors")
-    assert old.keys() == new.keys()
-    assert {tensor.dtype for tensor in new.values()} == {getattr(torch, saved)}
-    assert any(not torch.equal(old[name], new[name]) for name in old)
-    assert info["dtype"]["saved"] == json.loads((job.out / "config.json").read_text())["dtype"] == saved
 
 
 def test_gradient_checkpointing_changes_no_result(make: Make) -> None:
@@ -396,6 +273,7 @@ def test_finished_job_is_not_done_again(make: Make) -> None:
         ({"model": "no/where/at-all"}, "no/where/at-all"),
         ({"optimizer": {"extra": {"max_lenght": 5}}}, "sft.extra: unknown key max_lenght.*did you mean max_length"),
         ({"optimizer": {"extra": {"max_length": 5}}}, "max_length cannot be set"),
+        ({"optimizer": {"extra": {"label_smoothing_factor": 0.1}}}, "label_smoothing_factor cannot be set: remove it"),
         ({"optimizer": {"extra": {"learning_rate": 5}}}, "learning_rate is set by srlm's own settings"),
         ({"optimizer": {"extra": {"optim": "adamm"}}}, "sft.extra: "),
         ({"optimizer": {"extra": {"fsdp": "full_shard"}}}, "sft.extra: fsdp cannot be set.*must hold all weights"),
@@ -425,34 +303,6 @@ def test_tensorboard_writes_beside_the_log(make: Make) -> None:
     job = make(train={"report_to": ["tensorboard"]})
     run(job)
     assert list((job.log.parent / "tensorboard").glob("events*"))
-
-
-def test_adapter_that_names_no_base_is_refused(make: Make, base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "adapter"
-    shutil.copytree(base, folder)
-    (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="not a LoRA adapter that names its base model"):
-        run(make("dpo", model=str(folder)))
-
-
-def test_adapter_over_an_adapter_is_refused(make: Make, tmp_path: Path) -> None:
-    """Its base holds no weights of its own."""
-    first = chain(make, 1)[0]
-    folder = tmp_path / "second"
-    shutil.copytree(first.out, folder)
-    told = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": str(first.out)}))
-    with pytest.raises(UserError, match="M1/model: cannot be loaded"):
-        run(make("dpo", "next", model=str(folder), train={"lora": LoraSettings(rank=4)}))
-
-
-def test_reference_without_the_adapter_is_refused(make: Make) -> None:
-    """Where TRL cannot copy the adapter that is gone on with, it would take M0 for the reference."""
-    from srlm.train.reference import with_reference
-
-    trainer = SimpleNamespace(model=SimpleNamespace(peft_config={"default": None}))
-    with pytest.raises(RuntimeError, match="the DPO reference would be M0"):
-        with_reference(trainer, None, make("dpo", model=str(chain(make, 1)[0].out)))
 
 
 def test_extra_reaches_trl(make: Make) -> None:
