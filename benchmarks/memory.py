@@ -200,9 +200,7 @@ def peaks(steps: int) -> None:
     *_, last = TOKENS
     for what, lora, used in (("", False, memory.LOST), (" by LoRA", True, memory.LOST_BY_LORA)):
         chosen = [row[1:] for row in found if row[0] != last and bool(row[2].lora_rank) == lora]
-        print(
-            f"Fitted on the first three: {best_fit(chosen, used):.2f} is lost between blocks{what}; srlm says {used}."
-        )
+        print(f"Fitted on the first three: {best_fit(chosen, used)} times the inputs are lost{what}; srlm says {used}.")
     worst = max(abs(1 - planned(*row[1:3]) / row[3]) for row in found if row[0] == last)
     print(f"{last}, not fitted on: at most {worst:.0%} off.")
 
@@ -232,20 +230,20 @@ def planned(shape: Shape, plan: Training) -> int:
 
 
 def best_fit(found: list[tuple[Shape, Training, int]], used: float) -> float:
-    """The share lost between blocks with which planned over measured is nearest to 1, in the mean of the squares.
+    """How often the inputs of all layers are lost: planned over measured is nearest to 1, in the mean of the squares.
 
-    `used` is the share in srlm.
+    `used` is srlm's figure.
     """
 
-    def error(share: float) -> float:
+    def error(times: float) -> float:
         errors = []
         for shape, plan, measured in found:
             parts = training_memory(shape, plan)
             rest = sum(parts.values()) - parts["lost between blocks"]
-            errors.append((1 - (rest + parts["lost between blocks"] * share / used) / measured) ** 2)
+            errors.append((1 - (rest + parts["lost between blocks"] * times / used) / measured) ** 2)
         return statistics.mean(errors)
 
-    return min((step / 100 for step in range(101)), key=error)
+    return min((step / 2 for step in range(101)), key=error)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ LM head, torch's optimizer) and are checked by benchmarks/memory.py against meas
 Figures that stand for a measurement say so. What an engine holds is in `engine_memory`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from srlm.model.shape import Shape, lora_parameters, parameters_of
 
@@ -24,12 +24,11 @@ CUDA_CONTEXT = 3 * 2**28
 LOST_ON_GPU = 0.1
 # Measured on a CPU: the train child's imports (Linux, requirements/cpu.txt), and what libraries keep beside the parts.
 TRAIN_IMPORTS, CPU_BUFFERS = 640 * 2**20, 50 * 2**20
-# And what checkpointing adds to that: layers that are computed again come and go, and the C library keeps their blocks.
-RECOMPUTED = 105 * 2**20
 # On a CPU the C library keeps blocks below this size (process/launch.MEMORY) when they are given back, and what lies
-# between them is lost: so much more than they hold. Fitted to measured peaks, of full trainings and of LoRA's.
+# between them is lost. It grows with layers and tokens, with checkpointing as without: so many times the inputs of all
+# layers, in full trainings and in LoRA's. Fitted to measured peaks.
 MAPPED = 32 * 2**20
-LOST, LOST_BY_LORA = 0.2, 0.93
+LOST, LOST_BY_LORA = 9.0, 21.5
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,13 @@ def training_memory(shape: Shape, job: Training) -> dict[str, int]:
     }
     head, gradients = lm_head(shape, job), trained * FLOAT32
     moments = _moments(shape, job, gradients, head)
+    fullest = max(moments, key=lambda parts: sum(parts.values()))
     if job.gpu:
-        fullest = max(moments, key=lambda parts: sum(parts.values()))
         lost = int(LOST_ON_GPU * sum(fullest.values()))
         return result | fullest | {"lost between blocks": lost, "the device's own": CUDA_CONTEXT}
-    small = 1.0 if adapters else _small_share(shape)
-    kept = CPU_BUFFERS + (RECOMPUTED if job.checkpointing else 0)
-    result |= max(moments, key=lambda parts: sum(parts.values())) | {"libraries": kept}
-    return result | {
-        "lost between blocks": int((LOST_BY_LORA if adapters else LOST) * _kept_by_c(shape, job, result, small))
-    }
+    inputs = activations(shape, replace(job, checkpointing=True))
+    times = 0 if inputs >= MAPPED * shape.layers else LOST_BY_LORA if adapters else LOST
+    return result | fullest | {"libraries": CPU_BUFFERS, "lost between blocks": int(times * inputs)}
 
 
 def _moments(shape: Shape, job: Training, gradients: int, head: int) -> list[dict[str, int]]:
@@ -177,19 +173,3 @@ def lm_head(shape: Shape, job: Training) -> int:
 def bfloat16_copies(shape: Shape, job: Training) -> int:
     """Bytes of the layers' float32 weights in bfloat16, which a forward pass makes of a model in float32."""
     return 0 if job.lora_rank or not job.gpu else parameters_of(shape).layers * BFLOAT16
-
-
-def _small_share(shape: Shape) -> float:
-    """The share of the parameters that lie in blocks below MAPPED."""
-    counts = parameters_of(shape)
-    layers = counts.layers if shape.hidden * shape.mlp * FLOAT32 < MAPPED else 0
-    rest = counts.total - counts.layers if shape.hidden * shape.vocabulary * FLOAT32 < MAPPED else 0
-    return (layers + rest) / counts.total
-
-
-def _kept_by_c(shape: Shape, job: Training, parts: dict[str, int], small: float) -> int:
-    """Bytes that lie in small blocks and come and go. Weights are not among them: they are mapped from their file."""
-    result = int(small * (parts["optimizer"] + parts["gradients"]))
-    if job.all_tokens * shape.hidden * FLOAT32 < MAPPED:
-        result += parts["activations"]
-    return result + parts["LM head"]

@@ -1,6 +1,7 @@
 """What a training and an engine hold, part by part."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,33 @@ def test_without_accumulation_gradients_come_as_activations_go() -> None:
 def test_with_checkpointing_the_fullest_moment_is_the_end_of_the_forward_pass() -> None:
     parts = training_memory(SHAPE, replace(SFT, checkpointing=True))
     assert parts["bfloat16 copies"] == 2 * parameters_of(SHAPE).layers
+
+
+@pytest.mark.parametrize(
+    ("tokens", "accumulation", "settings", "measured"),
+    [
+        (256, 2, {}, 4.30),
+        (256, 2, {"checkpointing": True}, 2.83),
+        (256, 2, {"lora_rank": 16}, 3.13),
+        (1024, 1, {"checkpointing": True}, 4.48),
+    ],
+)
+def test_the_plan_for_a_cpu_is_near_what_was_measured(
+    tokens: int, accumulation: int, settings: dict[str, Any], measured: float
+) -> None:
+    """SFT of SmolLM2-135M's shape by benchmarks/memory.py, in GiB: what is lost grows with tokens, too."""
+    smol = {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    shape = shape_of({"model_type": "llama", "torch_dtype": "float32"} | smol | heads)
+    job = Training(4, tokens, accumulation=accumulation, gpu=False, **settings)
+    assert total(job, shape) / 2**30 == pytest.approx(measured, rel=0.15)
+
+
+def test_on_a_cpu_large_blocks_are_given_back_whole() -> None:
+    """So that nothing is lost between them."""
+    on_cpu = replace(SFT, gpu=False)
+    assert training_memory(SHAPE, on_cpu)["lost between blocks"] == 0
+    assert training_memory(SHAPE, replace(on_cpu, tokens=2047))["lost between blocks"] > 0
 
 
 def test_experts_that_a_token_goes_through_count_for_activations_and_all_for_weights() -> None:
