@@ -67,8 +67,8 @@ def show_parts(label: str, shape: Shape, job: Training, output: str) -> None:
     measured = {
         "weights": weights,
         "gradients": after["now"] - begin["now"],
-        # the first backward pass leaves gradients, which the optimizer's step replaces by moments
-        "optimizer": begin["now"] - first["begin"]["now"] - weights,
+        # weights are there at the first step: they were read to score the starting model
+        "optimizer": begin["now"] - first["begin"]["now"],
         "activations": before["now"] - begin["now"],
         "LM head": head["peak"] - before["now"],
     }
