@@ -9,16 +9,14 @@ from typing import Any
 from srlm.errors import UserError
 from srlm.judge.agreement import judge_metrics
 from srlm.judge.parse import Scale
-from srlm.judge.verdict import read_verdict
 from srlm.judge_file.columns import PAIR, Columns, Item, is_several
 from srlm.judge_file.job import Judged
 from srlm.records import JudgeEval
 from srlm.seed.files import RawRow
-from srlm.seed.values import checked_number
+from srlm.seed.values import checked_number, preferred
 from srlm.store import digest
 
 MOST = 2000  # responses at most of one group: pairs grow by the square
-_NUMBERS = {"1": "A", "first": "A", "2": "B", "second": "B", "1.5": "tie", "tie (bothbad)": "tie"}
 _MARKS = {"A": (1.0, 0.0), "B": (0.0, 1.0), "tie": (0.5, 0.5)}
 
 
@@ -49,14 +47,13 @@ def human_marks(columns: Columns, row: RawRow, responses: int) -> list[float | N
 
 
 def _preferred(row: RawRow, name: str, responses: int) -> tuple[float | None, ...]:
-    """By numbers, or by any form that a judge's verdict may have, such as "A>B" or "model_b"."""
+    """What the label in this column says of both."""
     if responses != 2:
         raise UserError(f"{row.where}: {name} compares two responses, but there are {responses}", "give two responses")
     value = row.values.get(name)
     if value is None or value == "":
         return (None, None)
-    text = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
-    found = _NUMBERS.get(text) or read_verdict(text).choice
+    found = preferred(value)
     if found is None:
         raise UserError(f"{row.where}: {name} = {value!r} is not a preference", "accepted: 1 or 2, A or B, A>B, tie")
     return _MARKS[found]

@@ -22,7 +22,7 @@ from srlm.seed.divide import ANSWERS, IFT_SHARE, ROWS, Conversation, Ledger, See
 from srlm.seed.files import RawRow, sample, stream_table
 from srlm.seed.spill import Groups
 from srlm.seed.turns import answer_of, forked, joined, prompt_of, why_no_prompt, with_system
-from srlm.seed.values import RowError, rating, stop_if_most
+from srlm.seed.values import RowError, preferred, rating, stop_if_most
 from srlm.store import digest, file_digest
 
 UPPER_QUARTER = 0.75
@@ -228,11 +228,12 @@ def _answer(raw: RawRow, columns: RankedColumns, name: str, value: Any) -> _Answ
 def _better(raw: RawRow, columns: RankedColumns) -> int | str:
     """Which of the two outputs the label calls better, 0 or 1; or the reason why none."""
     value = column(raw, columns.label or "")
-    text = "" if value is None else str(value).strip().lower().removesuffix(".0")
-    for index, names in enumerate((("1", "a"), ("2", "b"))):
-        if text in (*names, f"model_{names[1]}", columns.response[index].lower()):
-            return index
-    if not text or "tie" in text or text == "nan":
+    text = "" if value is None else str(value).strip().lower()
+    names = [name.lower() for name in columns.response]
+    found = ("A", "B")[names.index(text)] if text in names else preferred(value)
+    if found in ("A", "B"):
+        return int(found == "B")
+    if found == "tie" or "tie" in text or text in ("", "nan"):
         return "no output is better"
-    fix = "labels are 1 or 2, a or b, or the name of the better output's column"
+    fix = "labels are 1 or 2, A or B, A>B, or the name of the better output's column"
     raise UserError(f"{raw.where}: {columns.label} {text[:40]!r} does not say which output is better", fix)

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from srlm.errors import UserError
+from srlm.judge.verdict import read_verdict
 from srlm.seed.files import RawRow
 
 _RATING = re.compile(
@@ -13,6 +14,7 @@ _RATING = re.compile(
     r"(?:(?:/|out of)\s*(?P<top>\d+(?:\.\d+)?)|(?P<percent>%)|(?:stars?|points?|pts?)\.?)?",
     re.IGNORECASE,
 )
+_LABELS = {"1": "A", "first": "A", "2": "B", "second": "B", "1.5": "tie", "tie (bothbad)": "tie"}
 
 
 class RowError(UserError):
@@ -78,3 +80,12 @@ def rating(value: Any) -> tuple[float, str]:
     number = float(found[1])
     scale = "percent" if found["percent"] else f"of {float(found['top']):g}" if found["top"] else ""
     return (number if math.isfinite(number) else math.nan), scale
+
+
+def preferred(value: Any) -> str | None:
+    """Which of two answers a label calls better: "A", "B" or "tie"; None where it says nothing.
+
+    By numbers, or by any form that a judge's verdict may have, such as "A>B" or "model_b".
+    """
+    text = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
+    return _LABELS.get(text.removesuffix(".0")) or read_verdict(text).choice

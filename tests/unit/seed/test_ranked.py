@@ -118,7 +118,11 @@ def test_a_system_column_is_the_system_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "better"), [(1, "one"), ("2", "two"), ("output_2", "two"), ("model_a", "one"), (2.0, "two"), ("B", "two")]
+    ("label", "better"),
+    [
+        *((1, "one"), ("2", "two"), ("output_2", "two"), ("model_a", "one"), (2.0, "two"), ("B", "two")),
+        *(("A>B", "one"), ("A<<B", "two"), ("[[B]]", "two"), ("first", "one")),
+    ],
 )
 def test_labels(tmp_path: Path, label: Any, better: str) -> None:
     row = {"input": "q", "output_1": "one", "output_2": "two", "label": label}
@@ -128,8 +132,12 @@ def test_labels(tmp_path: Path, label: Any, better: str) -> None:
 def test_labels_that_say_nothing(tmp_path: Path) -> None:
     row = {"input": "q", "output_1": "one", "output_2": "two"}
     good = row | {"label": 1}
-    report = make(write(tmp_path / "a.jsonl", good, row | {"label": "tie (bothbad)"}, row | {"label": None}))
-    assert dropped(report) == {("row", "no output is better"): 2}
+    report = make(
+        write(
+            tmp_path / "a.jsonl", good, row | {"label": "tie (bothbad)"}, row | {"label": None}, row | {"label": "A=B"}
+        )
+    )
+    assert dropped(report) == {("row", "no output is better"): 3}
     (tmp_path / "b").mkdir()
     with pytest.raises(
         UserError, match=r"a\.jsonl:2: label '0' does not say which output is better: labels are 1 or 2"
