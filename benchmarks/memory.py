@@ -58,8 +58,6 @@ WAYS: dict[str, tuple[bool, dict[str, Any]]] = {  # name -> on pairs, and more o
     "DPO": (True, {}),
     "DPO, checkpointing": (True, {"checkpointing": True}),
     "DPO, LoRA": (True, {"lora_rank": 16}),
-}
-WAYS_ON_GPU = WAYS | {
     "SFT, LoRA, checkp.": (False, {"lora_rank": 16, "checkpointing": True}),
     "DPO, LoRA, checkp.": (True, {"lora_rank": 16, "checkpointing": True}),
 }
@@ -214,7 +212,7 @@ def gpu(only: str, tokens: int, steps: int) -> None:
         for size in only.split(","):
             model = made(size, Path(name))
             shape = shape_of(json.loads((model / "config.json").read_text()))
-            for what, (pairs, settings) in WAYS_ON_GPU.items():
+            for what, (pairs, settings) in WAYS.items():
                 plan = Training(ROWS // 2 if pairs else ROWS, tokens, pairs, accumulation=2, **settings)
                 total = planned(shape, plan)
                 if total > card:
